@@ -1,0 +1,234 @@
+// Package event is rstwhy's vocabulary: the record of one TCP reset as every
+// sink prints it, every rule reads it and the JSON Schema describes it.
+//
+// The fields that the kernel gives are born in bpf/event.h and reach this
+// record through internal/probe's decoder; this package adds what user space
+// learns (process, ZooKeeper snapshot, verdict). It imports nothing but the
+// standard library and holds no behaviour beyond naming and formatting.
+package event
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Schema is the version of the JSON objects. It grows only when a field
+// changes its meaning or goes away; new fields do not change it.
+const Schema = 1
+
+// Direction tells who sent the RST, seen from this host.
+type Direction string
+
+// The two directions of a reset.
+const (
+	Sent     Direction = "sent"
+	Received Direction = "received"
+)
+
+// SocketKind is the kind of kernel socket that the RST concerned.
+type SocketKind string
+
+// The kinds of socket: a full one, a TIME_WAIT minisocket, a connection
+// request that no process has seen yet, or none at all.
+const (
+	SocketFull     SocketKind = "full"
+	SocketTimewait SocketKind = "timewait"
+	SocketRequest  SocketKind = "request"
+	SocketNone     SocketKind = "none"
+)
+
+// OwnerSource says how the owner was obtained.
+type OwnerSource string
+
+// How an owner can be known, strongest first.
+const (
+	SourceCurrent   OwnerSource = "current"   // the process was in a system call on this very socket
+	SourceCloser    OwnerSource = "closer"    // it closed the socket, and nobody else held it
+	SourceSocket    OwnerSource = "socket"    // stored with the socket when it connected, shut down or closed
+	SourceListener  OwnerSource = "listener"  // it called listen() on the socket, or on the one that accepted this connection
+	SourceTombstone OwnerSource = "tombstone" // remembered under the 4-tuple of a socket that is gone
+	SourceIterator  OwnerSource = "iterator"  // found by walking the descriptors of all processes
+	SourceNone      OwnerSource = "none"      // no process is known
+)
+
+// EndKind is the way in which a process gave up a socket.
+type EndKind string
+
+// The ways in which a process can end a connection.
+const (
+	EndClose  EndKind = "close"  // close(), shutdown(), connect(AF_UNSPEC) or exec of a close-on-exec descriptor
+	EndExit   EndKind = "exit"   // the process exited by itself
+	EndSignal EndKind = "signal" // a signal killed the process
+	EndOOM    EndKind = "oom"    // the kernel's out-of-memory killer killed it
+)
+
+// Endpoint is one end of a TCP connection. IPv4 addresses that the socket
+// holds in v4-mapped form are given as IPv4.
+type Endpoint struct {
+	Address netip.Addr `json:"address"` // IP address, v4-mapped addresses as IPv4
+	Port    uint16     `json:"port"`    // TCP port, host byte order
+}
+
+// AddrPort gives the endpoint as the standard library's pair.
+func (e Endpoint) AddrPort() netip.AddrPort { return netip.AddrPortFrom(e.Address, e.Port) }
+
+// String formats the endpoint as address:port, IPv6 in brackets.
+func (e Endpoint) String() string { return e.AddrPort().String() }
+
+// Process identifies a process by the pair (PID, StartTime), so that a reused
+// pid is never taken for the one that held the socket.
+type Process struct {
+	PID         uint32    `json:"pid"`          // process id (tgid) in the initial pid namespace
+	StartTime   time.Time `json:"start_time"`   // when the process started
+	Comm        string    `json:"comm"`         // name of the process (of its main thread), at most 15 bytes
+	Label       string    `json:"label"`        // what the process runs where comm says too little: a JVM's main class or jar; else empty
+	Exe         string    `json:"exe"`          // path of the executable; empty where /proc no longer had it
+	Cmdline     string    `json:"cmdline"`      // command line, bounded to 1024 bytes, values that look like secrets masked
+	UID         uint32    `json:"uid"`          // real user id in the initial user namespace
+	Cgroup      string    `json:"cgroup"`       // cgroup v2 path (the longest path on cgroup v1); empty where unknown
+	ContainerID string    `json:"container_id"` // container id found in the cgroup path; empty where there is none
+	CgroupID    uint64    `json:"-"`            // kernel's cgroup v2 id, resolved to Cgroup by internal/owner
+	StartBoot   uint64    `json:"-"`            // start time as the kernel keeps it: ns since boot (task_struct.start_boottime)
+}
+
+// Ending says how the local process gave up the connection before or with the
+// reset.
+type Ending struct {
+	Kind   EndKind `json:"kind"`   // close, exit, signal or oom
+	Signal *int    `json:"signal"` // number of the signal that killed the process; null unless killed
+	Status *int    `json:"status"` // exit status; null unless the process exited by itself
+}
+
+// Confidence of a verdict.
+type Confidence string
+
+// Confidence, strongest first.
+const (
+	Proven   Confidence = "proven"
+	Likely   Confidence = "likely"
+	Possible Confidence = "possible"
+)
+
+// Verdict is what a rule concluded from the evidence.
+type Verdict struct {
+	Rule       string     `json:"rule"`       // id of the rule (rstwhy explain RULE)
+	Title      string     `json:"title"`      // one line: what is going on
+	Confidence Confidence `json:"confidence"` // proven, likely or possible
+	Because    []string   `json:"because"`    // the evidence that decided, one sentence each
+	Do         []string   `json:"do"`         // what to do next, in order
+}
+
+// Role is what the local side is to ZooKeeper.
+type Role string
+
+// Roles of the local process.
+const (
+	RoleClient Role = "client"
+	RoleServer Role = "server"
+)
+
+// Outcome is what came of asking a ZooKeeper server for its version.
+type Outcome string
+
+// Outcomes of a four-letter probe; each is a stated result.
+const (
+	OutcomeOK             Outcome = "ok"              // the server told its version
+	OutcomeNotWhitelisted Outcome = "not-whitelisted" // "... is not executed because it is not in the whitelist" (so >= 3.4.10)
+	OutcomeNotServing     Outcome = "not-serving"     // "This ZooKeeper instance is not currently serving requests"
+	OutcomeTLSOnly        Outcome = "tls-only"        // accepted the bytes and stayed silent, as a TLS port does
+	OutcomeRefused        Outcome = "refused"         // nobody listens, or a firewall rejects
+	OutcomeReset          Outcome = "reset"           // accepted, then reset or closed before a byte of answer (as over maxClientCnxns)
+	OutcomeTimeout        Outcome = "timeout"         // no answer to the connection attempt, or a stalled answer
+	OutcomeUnreachable    Outcome = "unreachable"     // no route, or the network namespace could not be entered
+	OutcomeNotZooKeeper   Outcome = "not-zookeeper"   // something else answers on that port
+	OutcomeKeeper         Outcome = "clickhouse-keeper"
+	OutcomePending        Outcome = "pending"  // asked, no answer yet when the record was finished
+	OutcomeDisabled       Outcome = "disabled" // --no-probe, or no probe was allowed
+)
+
+// Server is the latest snapshot of a ZooKeeper server.
+type Server struct {
+	Address netip.Addr `json:"address"` // address that was asked
+	Port    uint16     `json:"port"`    // port that was asked
+	Version string     `json:"version"` // version and vendor build as the server wrote it ("3.4.13-6--1"); empty where unknown
+	Mode    string     `json:"mode"`    // standalone, leader, follower, observer, read-only; empty where unknown
+	Outcome Outcome    `json:"outcome"` // what came of asking
+	AgeNS   int64      `json:"age_ns"`  // age of the answer at the time of the reset, ns; negative where the answer came after it
+}
+
+// Client is what is known of the ZooKeeper client library.
+type Client struct {
+	Version   string `json:"version"`   // version of the client library
+	Transport string `json:"transport"` // nio, netty, c, go, python ...
+}
+
+// ZooKeeper is attached where a ZooKeeper server is at either end.
+type ZooKeeper struct {
+	Role   Role    `json:"role"`   // what the local process is
+	Server *Server `json:"server"` // the server at either end
+	Client *Client `json:"client"` // the client library, null where unknown
+}
+
+// Reset is the finished record of one TCP reset.
+type Reset struct {
+	Type        string      `json:"type"`         // always "reset"
+	Schema      int         `json:"schema"`       // version of this format
+	Host        string      `json:"host"`         // host name of the machine that saw the reset
+	ID          string      `json:"id"`           // unique among the resets of one host and boot
+	Time        time.Time   `json:"time"`         // when the kernel sent or accepted the RST, UTC
+	Direction   Direction   `json:"direction"`    // sent or received
+	Local       Endpoint    `json:"local"`        // this host's end
+	Peer        Endpoint    `json:"peer"`         // the other end
+	NetNS       uint32      `json:"netns"`        // inode number of the network namespace
+	State       *string     `json:"state"`        // TCP state before the reset (kernel's name without TCP_); null without a socket
+	Socket      SocketKind  `json:"socket"`       // full, timewait, request or none
+	Reason      *string     `json:"reason"`       // kernel's reset reason without SK_RST_REASON_; null where the kernel gave none
+	Cause       string      `json:"cause"`        // cause id (docs/reference/causes.md)
+	Owner       *Process    `json:"owner"`        // process that holds, or last held, the socket; null where none is known
+	Thread      *string     `json:"thread"`       // name of the thread that acted; null where no thread did
+	OwnerSource OwnerSource `json:"owner_source"` // how the owner was obtained
+	OwnerProven bool        `json:"owner_proven"` // whether the owner is proven, not only remembered
+	EndedBy     *Ending     `json:"ended_by"`     // how the process gave up the connection; null where it did not
+	Evidence    Evidence    `json:"evidence"`     // measurements from the socket and the segment
+	ZooKeeper   *ZooKeeper  `json:"zookeeper"`    // null where ZooKeeper is at neither end
+	Verdict     *Verdict    `json:"verdict"`      // null where no rule applies
+	Actor       *Reserved   `json:"actor"`        // reserved
+	Others      *Reserved   `json:"others"`       // reserved
+	Packets     *Reserved   `json:"packets"`      // reserved
+	Effect      *Reserved   `json:"effect"`       // reserved
+	NAT         *Reserved   `json:"nat"`          // reserved
+	Twin        *Reserved   `json:"twin"`         // reserved
+
+	Facts Facts `json:"-"` // what the decoder saw and the classifier needs
+}
+
+// Reserved marks a field that a later version fills; it is always null now.
+type Reserved struct{}
+
+// Facts are the kernel's raw observations that decide the cause. They are not
+// printed; what a person should see of them is in Evidence.
+type Facts struct {
+	TriggerSeen    bool // a received segment provoked the RST (skb != NULL): a passive reset
+	TriggerFIN     bool // that segment's flags
+	TriggerSYN     bool
+	TriggerACK     bool
+	StateAtReset   string // state at the tracepoint itself (CLOSE for every active reset), without TCP_
+	TWSubstate     string // TIME_WAIT minisocket: FIN_WAIT2 or TIME_WAIT
+	Dead           bool   // SOCK_DEAD: orphaned, no process holds it
+	HasSocketFile  bool   // a file descriptor still refers to it
+	HasSocket      bool   // sk_socket != NULL: accepted or created by a process
+	LingerOn       bool   // SO_LINGER set
+	LingerSeconds  uint32 // its time, s
+	Linger2        int32  // TCP_LINGER2 as the kernel keeps it (jiffies, negative = abort)
+	ShutdownRcv    bool   // sk_shutdown & RCV_SHUTDOWN
+	ShutdownSend   bool   // sk_shutdown & SEND_SHUTDOWN
+	PeerFIN        bool   // the peer's FIN was received (SOCK_DONE)
+	LockOwned      bool   // a task held the socket lock (process context), so current acted
+	MPTCP          bool   // an MPTCP subflow
+	ActiveOpen     bool   // the local side connected; false: accepted, or unknown
+	ActiveOpenKnow bool   // whether ActiveOpen is known
+	TombstoneHit   bool   // the 4-tuple was found among sockets closed recently
+	TombstoneState string // state in which that socket was left
+	FileRefs       int64  // references to the socket's file at the reset
+	Error          int32  // sk_err
+}

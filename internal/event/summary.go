@@ -1,0 +1,57 @@
+package event
+
+import "time"
+
+// Account is the exact balance of the reset hooks:
+// Seen = Filtered + Joined + Delivered + Lost.
+type Account struct {
+	Seen      uint64 `json:"seen"`      // hits of the reset tracepoints, recursion misses included
+	Filtered  uint64 `json:"filtered"`  // left out by a filter, or rstwhy's own probe connections
+	Joined    uint64 `json:"joined"`    // hits that are the same reset as another hit (tcp_receive_reset without a RST)
+	Delivered uint64 `json:"delivered"` // printed
+	Lost      uint64 `json:"lost"`      // not seen by rstwhy: the sum of the three below
+	LostRing  uint64 `json:"lost_ring"` // ring buffer full
+	// LostRecursion are hits that the kernel skipped because the same program
+	// was running on that CPU (bpf_prog_info.recursion_misses).
+	LostRecursion uint64 `json:"lost_recursion"`
+	LostDecode    uint64 `json:"lost_decode"` // record that could not be decoded
+}
+
+// Balanced tells whether the account adds up.
+func (a Account) Balanced() bool { return a.Seen == a.Filtered+a.Joined+a.Delivered+a.Lost }
+
+// Tally counts the resets that share a cause, a process or a remote endpoint.
+type Tally struct {
+	Key      string `json:"key"`      // the cause id, the process as pid and name, or the remote endpoint
+	Sent     uint64 `json:"sent"`     // resets sent
+	Received uint64 `json:"received"` // resets received
+}
+
+// VerdictTally counts the resets with the same verdict, with its advice, so
+// that the summary can end with what to do.
+type VerdictTally struct {
+	Rule       string     `json:"rule"`
+	Title      string     `json:"title"`
+	Confidence Confidence `json:"confidence"` // the strongest seen
+	Resets     uint64     `json:"resets"`
+	Do         []string   `json:"do"`
+}
+
+// Summary is what a session prints on exit.
+type Summary struct {
+	Type          string         `json:"type"`           // always "summary"
+	Schema        int            `json:"schema"`         // version of this format
+	Host          string         `json:"host"`           // host name
+	Time          time.Time      `json:"time"`           // when the summary was made, UTC
+	DurationNS    int64          `json:"duration_ns"`    // how long the session watched, ns
+	Sent          uint64         `json:"sent"`           // resets sent
+	Received      uint64         `json:"received"`       // resets received
+	OwnersUnknown uint64         `json:"owners_unknown"` // resets on a socket whose process is not known
+	ByCause       []Tally        `json:"by_cause"`       // most first
+	ByProcess     []Tally        `json:"by_process"`     // most first
+	ByRemote      []Tally        `json:"by_remote"`      // remote endpoint: the peer's address, with its port where the local side connected or the port is a ZooKeeper port; most first
+	Verdicts      []VerdictTally `json:"verdicts"`       // most first
+	Servers       []Server       `json:"zookeeper_servers"`
+	Account       Account        `json:"account"`
+	Warnings      []string       `json:"warnings"` // optional hooks that did not attach, probes that were not allowed ...
+}
