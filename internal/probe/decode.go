@@ -230,3 +230,35 @@ func endedBy(e *ResetEvent) *event.Ending {
 	}
 	return nil
 }
+
+// Source says how the kernel side obtained the owner.
+func Source(e *ResetEvent) event.OwnerSource {
+	if e.Owner.Tgid == 0 {
+		return event.SourceNone
+	}
+	if has(e, kernelResetFlagsRESET_TOMBSTONE) {
+		return event.SourceTombstone
+	}
+	switch kernelOwnerHow(e.How) {
+	case kernelOwnerHowOWNER_CURRENT:
+		return event.SourceCurrent
+	case kernelOwnerHowOWNER_LISTEN, kernelOwnerHowOWNER_INHERIT:
+		return event.SourceListener
+	case kernelOwnerHowOWNER_WALK:
+		return event.SourceIterator
+	}
+	return event.SourceSocket
+}
+
+// ClosedByOwner tells that the stored owner itself gave up the connection, and
+// that no process can hold the socket any more.
+func ClosedByOwner(e *ResetEvent) bool {
+	gone := has(e, kernelResetFlagsRESET_TOMBSTONE) || Orphan(e)
+	return gone && kernelEndedBy(e.Ended) != kernelEndedByENDED_NONE
+}
+
+// Listening tells that the socket is a listener.
+func Listening(e *ResetEvent) bool {
+	const listen = 10 // TCP_LISTEN is ABI (include/net/tcp_states.h)
+	return e.State == listen
+}
