@@ -56,6 +56,21 @@ func checkLines(t *testing.T, out []byte, width int) {
 	}
 }
 
+// No terminal is too narrow to survive, though the fixed columns are cut by
+// none: below 80 columns the terminal wraps them.
+func TestTextNarrow(t *testing.T) {
+	for width := 1; width < 80; width++ {
+		out := render(t, TextOptions{Width: width}, append(samples(), hostile(evil))...)
+		checkLines(t, out, 0)
+		var sum bytes.Buffer
+		s := session()
+		if err := NewText(&sum, TextOptions{Width: width}).Summary(&s); err != nil {
+			t.Fatal(err)
+		}
+		checkLines(t, sum.Bytes(), 0)
+	}
+}
+
 // A hostile string must not be able to forge a record: each begins with a time
 // at the start of a line.
 func TestTextCannotBeForged(t *testing.T) {
