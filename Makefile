@@ -19,17 +19,16 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/lib/go-$(GO_SERIES)/bin:/usr/sbin:
 VERSION = $(shell test -z "$$(git rev-parse --show-prefix 2>&1)" && git describe --tags --always --dirty || echo unknown)
 LDFLAGS = -s -w -X main.version=$(VERSION)
 
-# One clang makes the committed BPF objects; another one may order the
-# instructions or the BTF differently, and check-generated would fail.
-CLANG := clang-19
-STRIP := llvm-strip-19
+# What `make generate` writes. One clang makes the BPF objects, named by the
+# go:generate line in internal/probe: another one may order the instructions
+# or the BTF differently.
 GENERATED := 'internal/probe/*_bpfel.*' 'internal/probe/*_bpfeb.*' docs/reference
 
 # The tools that each target needs, as COMMAND-OR-FILE=PACKAGE; with A|B the
 # first package that the distribution has is taken.
-TEST_TOOLS     := ip=iproute2 nft=nftables tcpdump=tcpdump java=openjdk-17-jre-headless|default-jre-headless
+TEST_TOOLS     := java=openjdk-17-jre-headless|default-jre-headless /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 RACE_TOOLS     := gcc=gcc /usr/include/stdio.h=libc6-dev
-GENERATE_TOOLS := $(CLANG)=clang-19 $(STRIP)=llvm-19
+GENERATE_TOOLS := clang-19=clang-19 llvm-strip-19=llvm-19
 LINT_TOOLS     := shellcheck=shellcheck
 
 # Empty for root. A plain user needs sudo to load BPF programs and for apt-get.
@@ -128,7 +127,7 @@ bench: check-go ## measure events a second, cost in the kernel, and memory (as r
 .PHONY: generate
 generate: check-go ## make the BPF objects (with clang-19) and docs/reference anew
 	$(call need,generate,$(GENERATE_TOOLS))
-	BPF2GO_CC=$(CLANG) BPF2GO_STRIP=$(STRIP) go generate ./internal/probe
+	go generate ./internal/probe
 	go run ./internal/gen
 
 .PHONY: check-generated
@@ -136,7 +135,7 @@ check-generated: generate ## make them anew, and fail if they differ from what i
 	changed=$$(git status --porcelain --untracked-files=all -- $(GENERATED))
 	if test -n "$$changed"; then
 		git --no-pager diff --stat -- $(GENERATED)
-		printf 'generated files differ from what is committed: run make generate with %s, look at the difference, and commit it:\n%s\n' "$$($(CLANG) --version | head -n 1)" "$$changed" >&2
+		printf 'generated files differ from what is committed: run make generate with %s, look at the difference, and commit it:\n%s\n' "$$(clang-19 --version | head -n 1)" "$$changed" >&2
 		exit 1
 	fi
 
