@@ -11,11 +11,15 @@ MAKEFLAGS   += --no-builtin-rules
 GO_NEEDED := $(shell awk '$$1 == "go" { print $$2 }' go.mod)
 GO_SERIES := $(basename $(GO_NEEDED))
 # Go's own installation and Debian's golang-X.Y-go put no command into the
-# PATH; /usr/sbin, where ip and nft are, is missing from that of plain users.
+# PATH, and Debian's plain users lack /usr/sbin.
 export PATH := $(PATH):/usr/local/go/bin:/usr/lib/go-$(GO_SERIES)/bin:/usr/sbin:/sbin
 
+# The version is set at link time, so go itself need not ask git, which refuses
+# a tree of another user's (make as root in a user's clone).
+export GOFLAGS := $(strip $(filter-out -buildvcs%,$(GOFLAGS)) -buildvcs=false)
+
 # From git where the tree is a repository of its own (and not merely unpacked
-# inside another one), else "unknown". GOFLAGS=-buildvcs=false does not matter.
+# inside another one), else "unknown".
 VERSION = $(shell test -z "$$(git rev-parse --show-prefix 2>&1)" && git describe --tags --always --dirty || echo unknown)
 LDFLAGS = -s -w -X main.version=$(VERSION)
 
@@ -35,7 +39,7 @@ LINT_TOOLS     := shellcheck=shellcheck
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 # Tests are compiled by the user and run by root, who finds the user's modules
 # but keeps a build cache of his own: no file of root's in the user's.
-AS_ROOT = $(if $(SUDO),-exec "$(SUDO) env RSTWHY_ROOT=1 CI=$${CI:-} PATH=$$PATH GOFLAGS=$${GOFLAGS:-} GOTOOLCHAIN=$${GOTOOLCHAIN:-} GOMODCACHE=$$(go env GOMODCACHE)")
+AS_ROOT = $(if $(SUDO),-exec "$(SUDO) env RSTWHY_ROOT=1 CI=$${CI:-} 'PATH=$$PATH' 'GOFLAGS=$$GOFLAGS' GOTOOLCHAIN=$${GOTOOLCHAIN:-} GOMODCACHE=$$(go env GOMODCACHE)")
 
 # $(call need,TARGET,TOOLS): says what is missing, and installs it.
 define need
