@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -23,7 +22,6 @@ import (
 	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
-	"rstwhy/internal/zk"
 )
 
 // Timing of the holds, all in boot-clock nanoseconds of event time.
@@ -291,11 +289,3 @@ func readClock() probe.Clock {
 
 // nsPath names a process's network namespace for the prober.
 func nsPath(pid uint32) string { return fmt.Sprintf("/proc/%d/ns/net", pid) }
-
-func hostName() string {
-	h, err := os.Hostname()
-	if err != nil {
-		return ""
-	}
-	return strings.ToValidUTF8(h, "\uFFFD")
-}
