@@ -139,6 +139,11 @@ func (s *zkSite) provoke(st zkStimulus) (a zkAttempt, err error) {
 	a.server = zkAddr(st.port)
 	for range st.held {
 		c, err := s.session(a.server)
+		for i := 0; err != nil && i < 20; i++ {
+			// The sessions of the attempt before, or a probe, are still counted.
+			time.Sleep(50 * time.Millisecond)
+			c, err = s.session(a.server)
+		}
 		if err != nil {
 			return a, err
 		}

@@ -85,6 +85,7 @@ func zkTestTrace(t *testing.T, bin string, sites []*zkSite) {
 		s.start(t, zkPortLimited, lab.ZKConfig{MaxConns: 2})
 		t.Run(s.release.Suite, func(t *testing.T) { causes[i] = s.testTrace(t, tr) })
 	}
+	t.Run("Java client", func(t *testing.T) { sites[0].testJavaClient(t, tr, sites[len(sites)-1]) })
 	time.Sleep(time.Second) // the last records are held for their owner
 	summary := tr.stop(t)
 
@@ -144,7 +145,8 @@ func zkCheckSummary(t *testing.T, sum event.Summary, tr *zkTrace, probes uint64)
 	}
 }
 
-// testAsk runs `rstwhy zk` on the client's host.
+// testAsk runs `rstwhy zk` on the client's host: it tells the version, and
+// leaves no reset at a server that listens.
 func (s *zkSite) testAsk(t *testing.T, bin string) {
 	for _, c := range []struct {
 		name   string
@@ -160,6 +162,7 @@ func (s *zkSite) testAsk(t *testing.T, bin string) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out, log strings.Builder
+			before, _ := s.link.AllRSTs()
 			cmd := exec.Command(bin, append([]string{"zk"}, c.args...)...)
 			cmd.Stdout, cmd.Stderr = &out, &log
 			if err := s.client.Do(cmd.Start); err != nil {
@@ -172,6 +175,13 @@ func (s *zkSite) testAsk(t *testing.T, bin string) {
 			}
 			if got := cmd.ProcessState.ExitCode(); got != c.status || !strings.Contains(out.String(), c.want) {
 				t.Errorf("exit status %d, want %d and %q in the output:\n%s%s", got, c.status, c.want, &out, &log)
+			}
+			time.Sleep(50 * time.Millisecond)
+			after, _ := s.link.AllRSTs()
+			for _, r := range after[len(before):] {
+				if r.Src.Port() != zkPortDead {
+					t.Errorf("asking left a reset: %s to %s", r.Src, r.Dst)
+				}
 			}
 		})
 	}

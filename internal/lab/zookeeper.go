@@ -26,8 +26,9 @@ type ZKConfig struct {
 	NoQuorum bool           // configure two more members that do not exist: the process runs and does not serve
 }
 
-// ZKServer is a running ZooKeeper server.
-type ZKServer struct {
+// ZKProcess is a running JVM: a ZooKeeper server, or the client that ZooKeeper
+// ships.
+type ZKProcess struct {
 	cmd  *exec.Cmd
 	log  string
 	once sync.Once
@@ -36,36 +37,15 @@ type ZKServer struct {
 
 // Start runs a server of this release from its jars and waits until it
 // answers. Stop must be called.
-func (r ZKRelease) Start(ctx context.Context, jars string, c ZKConfig) (*ZKServer, error) {
-	java, err := exec.LookPath("java")
-	if err != nil {
-		return nil, fmt.Errorf("run ZooKeeper %s: %w (install openjdk-17-jre-headless)", r.Version, err)
-	}
+func (r ZKRelease) Start(ctx context.Context, jars string, c ZKConfig) (*ZKProcess, error) {
 	config, err := c.write()
 	if err != nil {
 		return nil, fmt.Errorf("configure ZooKeeper %s: %w", r.Version, err)
 	}
-	classes := []string{c.Dir} // log4j.properties
-	for _, jar := range r.jars {
-		classes = append(classes, filepath.Join(jars, jar))
-	}
-	logName := filepath.Join(c.Dir, "log")
-	log, err := os.Create(logName)
+	s, err := r.java(jars, c.NS, c.Dir, "org.apache.zookeeper.server.quorum.QuorumPeerMain", config)
 	if err != nil {
-		return nil, fmt.Errorf("run ZooKeeper %s: %w", r.Version, err)
+		return nil, err
 	}
-	defer log.Close()
-	// A small heap, and not a compiler and a collector thread per CPU: the
-	// servers share the machine with the tests.
-	cmd := exec.Command(java, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-		"-cp", strings.Join(classes, ":"),
-		"org.apache.zookeeper.server.quorum.QuorumPeerMain", config)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = c.Dir, log, log
-	if err := c.NS.Do(cmd.Start); err != nil {
-		return nil, fmt.Errorf("run ZooKeeper %s: %w", r.Version, err)
-	}
-	s := &ZKServer{cmd: cmd, log: logName, done: make(chan error, 1)}
-	go func() { s.done <- cmd.Wait() }()
 	if err := s.wait(ctx, c); err != nil {
 		tail := s.tail()
 		s.Stop()
@@ -74,24 +54,66 @@ func (r ZKRelease) Start(ctx context.Context, jars string, c ZKConfig) (*ZKServe
 	return s, nil
 }
 
+// ZKClientClass is the main class of the shell that ZooKeeper ships (zkCli.sh).
+const ZKClientClass = "org.apache.zookeeper.ZooKeeperMain"
+
+// StartClient runs that shell, a real client with the Java library of this
+// release, with one command. It connects, and reconnects, by itself.
+func (r ZKRelease) StartClient(jars string, ns *LinkNS, dir string, server netip.AddrPort, command ...string) (*ZKProcess, error) {
+	if err := zkLogging(dir); err != nil {
+		return nil, fmt.Errorf("configure the ZooKeeper client: %w", err)
+	}
+	return r.java(jars, ns, dir, ZKClientClass, append([]string{"-server", server.String()}, command...)...)
+}
+
+// java runs a main class of the release's jars in a namespace, its output in
+// dir/log.
+func (r ZKRelease) java(jars string, ns *LinkNS, dir, class string, args ...string) (*ZKProcess, error) {
+	java, err := exec.LookPath("java")
+	if err != nil {
+		return nil, fmt.Errorf("run ZooKeeper %s: %w (install openjdk-17-jre-headless)", r.Version, err)
+	}
+	classes := []string{dir} // log4j.properties
+	for _, jar := range r.jars {
+		classes = append(classes, filepath.Join(jars, jar))
+	}
+	name := filepath.Join(dir, "log")
+	log, err := os.Create(name)
+	if err != nil {
+		return nil, fmt.Errorf("run ZooKeeper %s: %w", r.Version, err)
+	}
+	defer log.Close()
+	// A small heap, and not a compiler and a collector thread per CPU: the
+	// servers share the machine with the tests.
+	cmd := exec.Command(java, append([]string{"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		"-cp", strings.Join(classes, ":"), class}, args...)...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	if err := ns.Do(cmd.Start); err != nil {
+		return nil, fmt.Errorf("run ZooKeeper %s: %w", r.Version, err)
+	}
+	p := &ZKProcess{cmd: cmd, log: name, done: make(chan error, 1)}
+	go func() { p.done <- cmd.Wait() }()
+	return p, nil
+}
+
 // PID is the JVM's process id.
-func (s *ZKServer) PID() int { return s.cmd.Process.Pid }
+func (p *ZKProcess) PID() int { return p.cmd.Process.Pid }
 
-// Kill ends the server as the kernel's SIGKILL does, without a last word.
-func (s *ZKServer) Kill() { s.stop(unix.SIGKILL) }
+// Kill ends it as the kernel's SIGKILL does, without a last word.
+func (p *ZKProcess) Kill() { p.stop(unix.SIGKILL) }
 
-// Stop ends the server.
-func (s *ZKServer) Stop() { s.stop(unix.SIGTERM) }
+// Stop asks it to end, and kills it after five seconds.
+func (p *ZKProcess) Stop() { p.stop(unix.SIGTERM) }
 
-func (s *ZKServer) stop(sig syscall.Signal) {
-	s.once.Do(func() {
+func (p *ZKProcess) stop(sig syscall.Signal) {
+	p.once.Do(func() {
 		// An error means that it ended by itself, which done tells.
-		_ = s.cmd.Process.Signal(sig)
+		_ = p.cmd.Process.Signal(sig)
 		select {
-		case <-s.done:
+		case <-p.done:
 		case <-time.After(5 * time.Second):
-			_ = s.cmd.Process.Kill()
-			<-s.done
+			_ = p.cmd.Process.Kill()
+			<-p.done
 		}
 	})
 }
@@ -99,11 +121,11 @@ func (s *ZKServer) stop(sig syscall.Signal) {
 // wait looks until the server listens, so that no connection is refused that
 // nobody ordered, and then asks for the version, the only word that every
 // release answers, until an answer comes.
-func (s *ZKServer) wait(ctx context.Context, c ZKConfig) error {
+func (p *ZKProcess) wait(ctx context.Context, c ZKConfig) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	for {
-		if zkListens(s.PID(), c.Addr.Port()) {
+		if zkListens(p.PID(), c.Addr.Port()) {
 			answer, err := ZKWord(c.NS, c.Addr, "srvr")
 			serving := bytes.Contains(answer, []byte("Zookeeper version:"))
 			if err == nil && (serving || c.NoQuorum && len(answer) > 0) {
@@ -111,8 +133,8 @@ func (s *ZKServer) wait(ctx context.Context, c ZKConfig) error {
 			}
 		}
 		select {
-		case err := <-s.done:
-			s.done <- err
+		case err := <-p.done:
+			p.done <- err
 			return fmt.Errorf("it ended: %w", errOr(err, "exit status 0"))
 		case <-ctx.Done():
 			return fmt.Errorf("no answer on %s: %w", c.Addr, ctx.Err())
@@ -149,8 +171,8 @@ func errOr(err error, text string) error {
 }
 
 // tail is the end of the server's log, for an error message.
-func (s *ZKServer) tail() string {
-	text, err := os.ReadFile(s.log)
+func (p *ZKProcess) tail() string {
+	text, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()
 	}
@@ -177,14 +199,20 @@ func (c ZKConfig) write() (path string, err error) {
 			return "", err
 		}
 	}
+	if err := zkLogging(c.Dir); err != nil {
+		return "", err
+	}
+	path = filepath.Join(c.Dir, "zoo.cfg")
+	return path, os.WriteFile(path, []byte(b.String()), 0o644)
+}
+
+// zkLogging makes the JVM log to its standard output, which no package's
+// default does.
+func zkLogging(dir string) error {
 	const log4j = `log4j.rootLogger=INFO, CONSOLE
 log4j.appender.CONSOLE=org.apache.log4j.ConsoleAppender
 log4j.appender.CONSOLE.layout=org.apache.log4j.PatternLayout
 log4j.appender.CONSOLE.layout.ConversionPattern=%d{ISO8601} - %-5p [%t:%C{1}@%L] - %m%n
 `
-	if err := os.WriteFile(filepath.Join(c.Dir, "log4j.properties"), []byte(log4j), 0o644); err != nil {
-		return "", err
-	}
-	path = filepath.Join(c.Dir, "zoo.cfg")
-	return path, os.WriteFile(path, []byte(b.String()), 0o644)
+	return os.WriteFile(filepath.Join(dir, "log4j.properties"), []byte(log4j), 0o644)
 }
