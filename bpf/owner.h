@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* owner.h: which process acts on a socket, where that can be known. */
+#ifndef RSTWHY_OWNER_H
+#define RSTWHY_OWNER_H
+
+static __always_inline bool sock_flag(unsigned long flags, int bit)
+{
+	return flags & (1UL << bit);
+}
+
+/* acting_task returns the task that is in a system call on sk, or NULL. The
+ * socket lock is owned by a task only between lock_sock and release_sock
+ * (include/net/sock.h sock_owned_by_user), and softirqs put aside what arrives
+ * meanwhile, so an owned lock means that current is its holder. Kernel threads
+ * close on behalf of others (delayed_fput, io_uring, MPTCP's worker). */
+static __always_inline struct task_struct *acting_task(struct sock *sk)
+{
+	struct task_struct *task;
+
+	if (!sk->sk_lock.owned)
+		return NULL;
+	task = bpf_get_current_task_btf();
+	if (task->flags & PF_KTHREAD)
+		return NULL;
+	return task;
+}
+
+static __always_inline void fill_owner(struct owner *o, struct task_struct *task)
+{
+	struct task_struct *leader = task->group_leader;
+
+	o->tgid = task->tgid;
+	o->start_ns = leader->start_boottime;
+	o->cgroup_id = bpf_get_current_cgroup_id();
+	o->uid = bpf_get_current_uid_gid();
+	bpf_probe_read_kernel(o->comm, sizeof(o->comm), leader->comm);
+}
+
+/* ending tells how task gives up a socket now. do_exit sets exit_code before
+ * it closes files; a group exit (exit_group, fatal signal) leaves its code in
+ * signal_struct (kernel/exit.c, kernel/signal.c). */
+static __always_inline u8 ending(struct task_struct *task, s32 *code)
+{
+	*code = 0;
+	if (!(task->flags & PF_EXITING))
+		return ENDED_CLOSE;
+	*code = task->signal->group_exit_code;
+	if (!*code)
+		*code = task->exit_code;
+	return task->signal->oom_mm ? ENDED_OOM : ENDED_EXIT;
+}
+
+static __always_inline void announce(struct owner *o)
+{
+	struct process_key key = { .start_ns = o->start_ns, .tgid = o->tgid };
+	struct closer_event *e;
+	u32 one = 1;
+
+	if (bpf_map_lookup_elem(&processes, &key))
+		return;
+	bpf_map_update_elem(&processes, &key, &one, BPF_ANY);
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e)
+		return;
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = RECORD_PROCESS;
+	e->time_ns = bpf_ktime_get_boot_ns();
+	e->owner = *o;
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+}
+
+#endif

@@ -1,0 +1,156 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"rstwhy/internal/event"
+)
+
+// not turns a condition round.
+func not(c Condition) Condition {
+	return Condition{"not: " + c.Name, func(r *event.Reset) bool { return !c.Test(r) }}
+}
+
+// causeIn holds for records with one of the causes.
+func causeIn(ids ...string) Condition {
+	return Condition{fmt.Sprintf("the cause is one of %v", ids), func(r *event.Reset) bool { return slices.Contains(ids, r.Cause) }}
+}
+
+// among holds where a measurement is known and one of the values.
+func among(name string, of func(*event.Reset) event.Number, values ...int64) Condition {
+	return Condition{fmt.Sprintf("%s is one of %v", name, values), func(r *event.Reset) bool {
+		n := of(r)
+		return n.Known && slices.Contains(values, n.N)
+	}}
+}
+
+// least holds where a measurement is known and at least the value.
+func least(name string, of func(*event.Reset) event.Number, value int64) Condition {
+	return Condition{fmt.Sprintf("%s is at least %d", name, value), func(r *event.Reset) bool {
+		n := of(r)
+		return n.Known && n.N >= value
+	}}
+}
+
+// outcomeIn holds where asking the server came to one of the outcomes.
+func outcomeIn(outcomes ...event.Outcome) Condition {
+	return Condition{fmt.Sprintf("the server's answer is one of %v", outcomes), func(r *event.Reset) bool {
+		return r.ZooKeeper != nil && r.ZooKeeper.Server != nil && slices.Contains(outcomes, r.ZooKeeper.Server.Outcome)
+	}}
+}
+
+func unread(r *event.Reset) event.Number   { return r.Evidence.UnreadBytes }
+func sent(r *event.Reset) event.Number     { return r.Evidence.SentBytes }
+func acked(r *event.Reset) event.Number    { return r.Evidence.AckedBytes }
+func gotBytes(r *event.Reset) event.Number { return r.Evidence.ReceivedBytes }
+
+var (
+	localServer = Condition{"the local process is a ZooKeeper server", func(r *event.Reset) bool {
+		return r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleServer
+	}}
+	localClient = Condition{"the local process is a client of a ZooKeeper port", func(r *event.Reset) bool {
+		return r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleClient
+	}}
+	resetSent     = Condition{"this host sent the reset", func(r *event.Reset) bool { return r.Direction == event.Sent }}
+	resetReceived = Condition{"this host received the reset", received}
+
+	// JDK 11 and later close later: the reset may come as data after shutdown.
+	serverClosed = causeIn(UnreadData, DataAfterShutdown)
+	peerEnded    = causeIn(PeerReset, SentToClosedPeer, PeerResetAfterEOF)
+
+	notKilled = Condition{"the process closed the socket and did not end", func(r *event.Reset) bool {
+		return r.EndedBy == nil || r.EndedBy.Kind == event.EndClose
+	}}
+	killed = Condition{"a signal or the kernel's lack of memory killed the process", func(r *event.Reset) bool {
+		return r.EndedBy != nil && (r.EndedBy.Kind == event.EndSignal || r.EndedBy.Kind == event.EndOOM)
+	}}
+	ownerProven = Condition{"the owner is proven", func(r *event.Reset) bool { return r.Owner != nil && r.OwnerProven }}
+
+	// Byte counts mean nothing behind TLS, and Apache's defects are nobody else's.
+	plainApache = not(outcomeIn(event.OutcomeTLSOnly, event.OutcomeNotZooKeeper, event.OutcomeKeeper))
+	notServing  = outcomeIn(event.OutcomeNotServing)
+	freshAnswer = Condition{"the server was asked within a minute of the reset", func(r *event.Reset) bool {
+		age := time.Duration(server(r).AgeNS)
+		return r.ZooKeeper != nil && r.ZooKeeper.Server != nil && age.Abs() <= time.Minute
+	}}
+	probeReset = outcomeIn(event.OutcomeReset)
+
+	readNothing     = among("bytes that the local process read", consumed, 0)
+	readLength      = among("bytes that the local process read", consumed, 4)
+	readRequest     = among("bytes that the local process read", consumed, 48, 49)
+	requestReceived = among("received bytes", gotBytes, 48, 49)
+	requestSent     = among("sent bytes", sent, 48, 49)
+	responseUnread  = among("received bytes", gotBytes, 40, 41)
+	nothingReceived = among("received bytes", gotBytes, 0)
+	nothingSent     = among("sent bytes", sent, 0)
+	responseSent    = among("sent bytes", sent, 40, 41)
+	nothingAcked    = among("acknowledged bytes", acked, 0)
+	someUnread      = least("unread bytes", unread, 1)
+	moreThanRequest = least("sent bytes", sent, 50)
+	bodyUnread      = among("unread bytes", unread, 44, 45)
+	newlineUnread   = among("unread bytes", unread, 1, 2)
+	answered        = least("sent bytes", sent, 4)
+	wordSent        = among("sent bytes", sent, 5, 6)
+	answerReceived  = least("received bytes", gotBytes, 4)
+	closeReply      = among("unread bytes", unread, 20)
+	sessionBytes    = least("bytes that the local process read", consumed, 40)
+
+	// A ping or closeSession is 12 bytes; a correct client sends it as its first
+	// word after the answer, which looks the same once the answer is acknowledged.
+	pingUnread = among("unread bytes", unread, 12)
+	youngOnly  = Condition{"the connection is not known to be older than 5 s", func(r *event.Reset) bool {
+		return !r.Evidence.AgeNS.Known || r.Evidence.AgeNS.N <= int64(5*time.Second)
+	}}
+
+	clientUnknown  = Condition{"the client library is not known", func(r *event.Reset) bool { return clientState(r) == clientNotKnown }}
+	clientAffected = Condition{"the client library is affected by ZOOKEEPER-1702", func(r *event.Reset) bool { return clientState(r) == clientIsAffected }}
+	clientFixed    = Condition{"the client library is known not to be affected by ZOOKEEPER-1702", func(r *event.Reset) bool { return clientState(r) == clientIsFixed }}
+	clientC        = Condition{"the client library is the C library, or not known", func(r *event.Reset) bool {
+		return r.ZooKeeper == nil || r.ZooKeeper.Client == nil || r.ZooKeeper.Client.Transport == "" || r.ZooKeeper.Client.Transport == "c"
+	}}
+
+	serverOld = Condition{"the server's version is below 3.5.0", func(r *event.Reset) bool {
+		lower, known := below(server(r).Version, 3, 5, 0)
+		return known && lower
+	}}
+	// ZOOKEEPER-1702 needs more than a connection request out and no more than
+	// its answer (40 or 41 bytes) in.
+	excludes1702 = Condition{"the byte counts exclude ZOOKEEPER-1702", func(r *event.Reset) bool {
+		e, c := r.Evidence, consumed(r)
+		if r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleServer {
+			return c.Known && c.N != 48 && c.N != 49
+		}
+		return e.SentBytes.Known && e.SentBytes.N <= 49 || c.Known && c.N > 41
+	}}
+)
+
+const (
+	clientNotKnown = iota
+	clientIsAffected
+	clientIsFixed
+)
+
+// clientState follows ZOOKEEPER-1702: Java NIO up to 3.4.5 is affected, the
+// Netty client always is, the other libraries wait for the answer.
+func clientState(r *event.Reset) int {
+	if r.ZooKeeper == nil || r.ZooKeeper.Client == nil {
+		return clientNotKnown
+	}
+	switch c := r.ZooKeeper.Client; c.Transport {
+	case "netty":
+		return clientIsAffected
+	case "nio":
+		switch lower, known := below(c.Version, 3, 4, 6); {
+		case !known:
+			return clientNotKnown
+		case lower:
+			return clientIsAffected
+		}
+		return clientIsFixed
+	case "c", "go", "python", "kazoo":
+		return clientIsFixed
+	}
+	return clientNotKnown
+}

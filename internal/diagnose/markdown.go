@@ -1,0 +1,76 @@
+package diagnose
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"rstwhy/internal/event"
+)
+
+// WriteCauses writes the reference of the causes as Markdown.
+func WriteCauses(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("# Causes\n\nThe id of a cause is the field `cause` of a reset. Ids are never renamed.\n")
+	for _, c := range Causes() {
+		fmt.Fprintf(&b, "\n## %s\n\n*%s (%s)*\n\n%s\n\nWhat to do: %s\n", c.ID, c.Title, direction(c.Direction), c.Meaning, c.Do)
+		writeSources(&b, c.Sources)
+	}
+	b.WriteString("\n## How a cause is chosen\n\nThe first row that holds gives the cause; where none does it is `unknown`.\n\n| cause | condition |\n|---|---|\n")
+	for _, table := range [][]row{activeRows, passiveRows, receivedRows} {
+		for _, r := range table {
+			fmt.Fprintf(&b, "| %s | %s |\n", r.cause, strings.ReplaceAll(r.name, "|", `\|`))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// WriteRules writes the reference of the rules as Markdown.
+func WriteRules(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("# Rules\n\nThe first rule with a case whose conditions all hold gives the verdict. Words in braces stand for values of the record; a line whose value is not known is left out.\n")
+	for _, r := range Rules() {
+		fmt.Fprintf(&b, "\n## %s\n\n*%s*\n", r.ID, r.Title)
+		for _, c := range r.Cases {
+			fmt.Fprintf(&b, "\n%s (%s), when\n\n", c.Confidence, c.View)
+			for _, w := range c.When {
+				fmt.Fprintf(&b, "- %s\n", w.Name)
+			}
+		}
+		b.WriteString("\nBecause:\n\n")
+		writeLines(&b, r.Because)
+		b.WriteString("\nWhat to do:\n\n")
+		writeLines(&b, r.Do)
+		writeSources(&b, r.Sources)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func direction(d event.Direction) string {
+	if d == "" {
+		return "sent or received"
+	}
+	return string(d)
+}
+
+func writeLines(b *strings.Builder, lines []Line) {
+	for _, l := range lines {
+		fmt.Fprintf(b, "- %s", l.Text)
+		if len(l.If) > 0 {
+			names := make([]string, len(l.If))
+			for i, c := range l.If {
+				names[i] = c.Name
+			}
+			fmt.Fprintf(b, " *(if %s)*", strings.Join(names, ", and "))
+		}
+		b.WriteByte('\n')
+	}
+}
+
+func writeSources(b *strings.Builder, sources []string) {
+	if len(sources) > 0 {
+		fmt.Fprintf(b, "\nSources: %s\n", strings.Join(sources, "; "))
+	}
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"reflect"
+	"strings"
+
+	"github.com/invopop/jsonschema"
+
+	"rstwhy/internal/event"
+)
+
+// descriptions are those that the sources do not have yet, by type and field.
+// An entry that the sources made superfluous fails the tests.
+var descriptions = map[string]string{
+	"VerdictTally.Rule":   "id of the rule (rstwhy explain RULE)",
+	"VerdictTally.Title":  "one line: what is going on",
+	"VerdictTally.Resets": "resets with this verdict",
+	"VerdictTally.Do":     "what to do next, in order",
+	"Summary.Account":     "exact balance of the reset hooks: seen = filtered + joined + delivered + lost",
+	"Summary.Servers":     "latest answer of each ZooKeeper server that a reset concerned; age_ns is its age when the summary was made",
+}
+
+// reflector reads the types of internal/event.
+type reflector struct {
+	*jsonschema.Reflector
+	values map[string][]constant
+}
+
+func newReflector() (*reflector, error) {
+	values, err := constants(eventSource)
+	if err != nil {
+		return nil, err
+	}
+	r := &reflector{&jsonschema.Reflector{
+		Anonymous:                 true, // no address of a host that does not exist
+		DoNotReference:            true, // so that each use has its own description
+		AllowAdditionalProperties: true, // a new field does not change event.Schema
+	}, values}
+	r.Mapper = r.mapped
+	if err := r.AddGoComments("rstwhy", eventSource, jsonschema.WithFullComment()); err != nil {
+		return nil, fmt.Errorf("read the comments of %s: %w", eventSource, err)
+	}
+	return r, nil
+}
+
+// mapped gives the types whose JSON form is not that of their Go kind. Each
+// call makes a new schema: its description differs from field to field.
+func (r *reflector) mapped(t reflect.Type) *jsonschema.Schema {
+	switch t {
+	case reflect.TypeFor[event.Number]():
+		return &jsonschema.Schema{Type: "integer"}
+	case reflect.TypeFor[netip.Addr]():
+		return &jsonschema.Schema{Type: "string", AnyOf: []*jsonschema.Schema{{Format: "ipv4"}, {Format: "ipv6"}}}
+	case reflect.TypeFor[event.Reserved]():
+		return &jsonschema.Schema{Type: "null"}
+	}
+	if t.Kind() != reflect.String || t.PkgPath() == "" {
+		return nil
+	}
+	s := &jsonschema.Schema{Type: "string"}
+	for _, c := range r.values[t.Name()] {
+		s.Enum = append(s.Enum, c.value)
+	}
+	return s
+}
+
+// object is the schema of one kind of line.
+func (r *reflector) object(v any, kind string) (*jsonschema.Schema, error) {
+	t := reflect.TypeOf(v)
+	s := r.Reflect(v)
+	s.Version = ""
+	s.Description = oneLine(s.Description)
+	if err := r.complete(t, s); err != nil {
+		return nil, err
+	}
+	for name, value := range map[string]any{"type": kind, "schema": event.Schema} {
+		p, ok := s.Properties.Get(name)
+		if !ok {
+			return nil, fmt.Errorf("%s has no field %q, which every line needs", t, name)
+		}
+		p.Const = value
+	}
+	return s, nil
+}
+
+// complete walks a struct and its schema side by side: it makes pointers
+// nullable, and fails on a field that nobody described.
+func (r *reflector) complete(t reflect.Type, s *jsonschema.Schema) error {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		p, ok := s.Properties.Get(name)
+		if !ok {
+			continue
+		}
+		inner, items := f.Type, p
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		if inner.Kind() == reflect.Slice {
+			inner, items = inner.Elem(), p.Items
+			items.Description = oneLine(items.Description)
+		}
+		if p.Description = r.describe(t, f, inner); p.Description == "" {
+			return fmt.Errorf("field %s.%s has no description: give it a comment in %s", t.Name(), f.Name, eventSource)
+		}
+		if items.Properties != nil {
+			if err := r.complete(inner, items); err != nil {
+				return err
+			}
+		}
+		if f.Type.Kind() == reflect.Pointer && p.Type != "null" {
+			p.Extras = map[string]any{"type": []string{p.Type, "null"}}
+			p.Type = ""
+		}
+	}
+	return nil
+}
+
+// describe is the comment of the field, or of its struct type.
+func (r *reflector) describe(t reflect.Type, f reflect.StructField, inner reflect.Type) string {
+	if s := r.comment(t, f.Name); s != "" {
+		return s
+	}
+	if s := descriptions[t.Name()+"."+f.Name]; s != "" {
+		return s
+	}
+	if inner.Kind() == reflect.Struct {
+		return r.comment(inner, "")
+	}
+	return ""
+}
+
+func (r *reflector) comment(t reflect.Type, field string) string {
+	key := t.PkgPath() + "." + t.Name()
+	if field != "" {
+		key += "." + field
+	}
+	return oneLine(r.CommentMap[key])
+}
+
+// document is the whole schema.
+func document() (*jsonschema.Schema, error) {
+	r, err := newReflector()
+	if err != nil {
+		return nil, err
+	}
+	reset, err := r.object(event.Reset{}, "reset")
+	if err != nil {
+		return nil, err
+	}
+	summary, err := r.object(event.Summary{}, "summary")
+	if err != nil {
+		return nil, err
+	}
+	return &jsonschema.Schema{
+		Version:     jsonschema.Version,
+		Title:       fmt.Sprintf("A line of rstwhy trace -o json, schema %d", event.Schema),
+		Description: "Generated by go run ./internal/gen from internal/event. One object a line. Readers must accept fields that they do not know.",
+		OneOf:       []*jsonschema.Schema{{Ref: "#/$defs/reset"}, {Ref: "#/$defs/summary"}},
+		Definitions: jsonschema.Definitions{"reset": reset, "summary": summary},
+	}, nil
+}
+
+// writeSchema renders event.schema.json.
+func writeSchema(w io.Writer) error {
+	s, err := document()
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(s)
+}

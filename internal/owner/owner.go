@@ -1,0 +1,280 @@
+// Package owner completes the description of a process that the kernel named
+// by pid, start time, cgroup id and comm: what it runs, from which executable,
+// in which cgroup and container.
+//
+// A pid alone names nobody: it is reused. So whatever is read from /proc/PID
+// is kept only if the start time there is the one that the kernel gave, before
+// and after the reading. What was learned while the process lived is kept, in
+// a bounded cache, for the resets that it leaves behind.
+//
+// Every string here was chosen by the process itself and is hostile: it is
+// bounded, valid UTF-8, and stripped of what looks like a secret. Control
+// characters stay; the sinks escape them.
+package owner
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"rstwhy/internal/event"
+)
+
+// Options configure a Resolver. The zero value is fit for use on a live host.
+type Options struct {
+	Proc    string               // mount point of procfs; "/proc" when empty
+	Cgroup2 string               // mount point of cgroup v2; found from /proc/self/mountinfo when empty
+	Size    int                  // processes remembered; 2048 when zero
+	Offset  func() time.Duration // what CLOCK_BOOTTIME lacks to CLOCK_REALTIME; without it start times stay zero
+}
+
+const (
+	defaultSize = 2048
+	// maxBytes bounds the strings kept for all processes: command lines of
+	// 64 KiB must not add up to the memory of the tracer.
+	maxBytes = 4 << 20
+	// freshFor is how long a reading is believed without looking again: a
+	// process may execute another program without changing pid or start time.
+	freshFor = time.Second
+)
+
+// Resolver completes processes. It may be used by several goroutines.
+type Resolver struct {
+	proc   string // empty: replay, /proc is never touched
+	tree   *cgroupTree
+	offset func() time.Duration
+	now    func() time.Time
+
+	mu    sync.Mutex
+	cache *lru[key, *entry]
+}
+
+type key struct {
+	pid   uint32
+	start uint64
+}
+
+// entry is what is known of one process. It is never changed once stored.
+type entry struct {
+	Snapshot
+	argv    []string  // unmasked, in memory only
+	checked time.Time // last look at /proc
+	gone    bool      // the process has ended: /proc can tell nothing any more
+}
+
+func (e *entry) weight() int {
+	n := 256 + len(e.Label) + len(e.Exe) + len(e.Cmdline) + len(e.Cgroup) + len(e.ContainerID)
+	for _, a := range e.argv {
+		n += 16 + len(a)
+	}
+	return n
+}
+
+// Snapshot is what Complete fills in for one process, in the form that a
+// recording keeps: bounded and masked.
+type Snapshot struct {
+	PID         uint32    `json:"pid"`          // process id in the initial pid namespace
+	StartBoot   uint64    `json:"start_boot"`   // start time, ns since boot
+	StartTime   time.Time `json:"start_time"`   // the same as a time of day
+	Comm        string    `json:"comm"`         // name of the process when the rest was read; empty where nothing was
+	Label       string    `json:"label"`        // main class, jar or script
+	Exe         string    `json:"exe"`          // path of the executable
+	Cmdline     string    `json:"cmdline"`      // masked command line
+	Cgroup      string    `json:"cgroup"`       // cgroup path
+	CgroupID    uint64    `json:"cgroup_id"`    // cgroup v2 id that Cgroup belongs to; 0 where unknown
+	ContainerID string    `json:"container_id"` // container id in the cgroup path
+}
+
+// New makes a Resolver for the live host.
+func New(o Options) (*Resolver, error) {
+	if o.Proc == "" {
+		o.Proc = "/proc"
+	}
+	if _, err := os.Stat(o.Proc + "/self/stat"); err != nil {
+		return nil, fmt.Errorf("no procfs at %s, so processes cannot be described (mount it: mount -t proc proc %s): %w", o.Proc, o.Proc, err)
+	}
+	tree, err := newCgroupTree(o.Proc, o.Cgroup2)
+	if err != nil {
+		return nil, err
+	}
+	r := NewReplay()
+	r.proc, r.tree, r.offset = o.Proc, tree, o.Offset
+	if o.Size > 0 {
+		r.cache.size = o.Size
+	}
+	return r, nil
+}
+
+// NewReplay makes a Resolver that knows only what Restore gave it.
+func NewReplay() *Resolver {
+	return &Resolver{
+		now:   time.Now,
+		cache: newLRU[key](defaultSize, maxBytes, (*entry).weight),
+	}
+}
+
+// Close gives up the descriptor held on the cgroup file system.
+func (r *Resolver) Close() error {
+	if r.tree == nil {
+		return nil
+	}
+	return r.tree.close()
+}
+
+// Complete fills in Label, Exe, Cmdline, Cgroup, ContainerID and StartTime,
+// and Comm where it is empty. What cannot be known for certain to belong to
+// this very process stays as it was. It blocks on nothing but /proc.
+func (r *Resolver) Complete(p *event.Process) {
+	p.Comm = clean(p.Comm, maxComm)
+	if p.PID == 0 || p.StartBoot == 0 {
+		return // nobody, or nobody who could be told from a later user of the pid
+	}
+	e := r.inCgroup(r.learn(p.PID, p.StartBoot, p.Comm), p.CgroupID)
+	e.fill(p)
+}
+
+// Remember reads the process ahead of time, while it lives.
+func (r *Resolver) Remember(pid uint32, startBoot uint64) {
+	if pid != 0 && startBoot != 0 {
+		r.learn(pid, startBoot, "")
+	}
+}
+
+// Argv gives the command line, unmasked and bounded to 64 KiB, for recognising
+// what runs. It must not be printed or stored.
+func (r *Resolver) Argv(pid uint32, startBoot uint64) []string {
+	if pid == 0 || startBoot == 0 {
+		return nil
+	}
+	return r.learn(pid, startBoot, "").argv
+}
+
+// Lookup gives what is remembered of the process. It reads nothing.
+func (r *Resolver) Lookup(pid uint32, startBoot uint64) (Snapshot, bool) {
+	if e := r.get(key{pid, startBoot}); e != nil {
+		return e.Snapshot, true
+	}
+	return Snapshot{}, false
+}
+
+// Restore remembers what a recording holds. The recording may be forged, so
+// its strings are bounded like any other.
+func (r *Resolver) Restore(s Snapshot) {
+	s.Comm = clean(s.Comm, maxComm)
+	s.Label = clean(s.Label, maxLabel)
+	s.Exe = clean(s.Exe, maxExe)
+	s.Cmdline = clean(s.Cmdline, maxCmdline)
+	s.Cgroup = clean(s.Cgroup, maxCgroup)
+	s.ContainerID = clean(s.ContainerID, containerIDLen)
+	r.put(&entry{Snapshot: s, gone: true})
+}
+
+// StartTime turns a start time since boot into a time of day, to the
+// millisecond: the clocks are not read together, so more would be made up.
+func (r *Resolver) StartTime(startBoot uint64) time.Time {
+	if r.offset == nil || startBoot == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(startBoot)).Add(r.offset()).Round(time.Millisecond).UTC()
+}
+
+// learn gives what is known of the process, looking at /proc where that may
+// tell more. comm, where not empty, is the name that the kernel saw.
+func (r *Resolver) learn(pid uint32, start uint64, comm string) *entry {
+	k := key{pid, start}
+	old := r.get(k)
+	if old == nil {
+		old = &entry{Snapshot: Snapshot{PID: pid, StartBoot: start, StartTime: r.StartTime(start)}}
+	} else if r.proc == "" || old.gone || old.fresh(comm, r.now()) {
+		return old
+	}
+	if r.proc == "" {
+		return old
+	}
+	e, err := r.read(pid, start)
+	switch {
+	case err == nil && comm != "" && e.Comm != comm && old.Comm == comm:
+		return old // it became another program since the kernel saw it
+	case err == nil:
+		e.keep(old)
+	default:
+		kept := *old
+		e = &kept
+		e.gone = errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
+	}
+	e.StartTime = old.StartTime
+	e.checked = r.now()
+	r.put(e)
+	return e
+}
+
+func (e *entry) fresh(comm string, now time.Time) bool {
+	return now.Sub(e.checked) < freshFor && (comm == "" || comm == e.Comm)
+}
+
+// keep takes from old what a dying process no longer shows: its memory, and
+// with it command line and executable, goes before its entry in /proc.
+func (e *entry) keep(old *entry) {
+	if old.Comm != e.Comm {
+		return
+	}
+	if e.Cmdline == "" {
+		e.Cmdline, e.argv = old.Cmdline, old.argv
+		if e.Label == "" {
+			e.Label = old.Label
+		}
+	}
+	if e.Exe == "" {
+		e.Exe = old.Exe
+	}
+}
+
+// inCgroup corrects the cgroup where the kernel saw the process in another one
+// than /proc did.
+func (r *Resolver) inCgroup(e *entry, id uint64) *entry {
+	if id == 0 || id == e.CgroupID || r.tree == nil {
+		return e
+	}
+	path, ok := r.tree.path(id)
+	if !ok && e.CgroupID == 0 {
+		return e // the id of what /proc told is unknown: nothing contradicts it
+	}
+	moved := *e
+	moved.CgroupID, moved.Cgroup, moved.ContainerID = id, clean(path, maxCgroup), ContainerID(path)
+	r.put(&moved)
+	return &moved
+}
+
+// fill writes the entry into p. A name that is not the one in the entry means
+// that the process ran another program then: what it ran is left out.
+func (e *entry) fill(p *event.Process) {
+	if !e.StartTime.IsZero() {
+		p.StartTime = e.StartTime
+	}
+	if e.Cgroup != "" {
+		p.Cgroup, p.ContainerID = e.Cgroup, e.ContainerID
+	}
+	if p.Comm == "" {
+		p.Comm = e.Comm
+	}
+	if p.Comm == e.Comm {
+		p.Label, p.Exe, p.Cmdline = e.Label, e.Exe, e.Cmdline
+	}
+}
+
+func (r *Resolver) get(k key) *entry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, _ := r.cache.get(k)
+	return e
+}
+
+func (r *Resolver) put(e *entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cache.put(key{e.PID, e.StartBoot}, e)
+}

@@ -1,0 +1,207 @@
+package pipeline
+
+import (
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"rstwhy/internal/event"
+	"rstwhy/internal/probe"
+)
+
+// closers remembers who closed which socket, so that resets of a socket that
+// is already gone profit from what was learned. Bounded: the oldest half goes.
+type closers struct {
+	now, old map[uint64]closedBy
+}
+
+type closedBy struct {
+	owner  probe.Owner
+	single bool // the file had one reference at the reset
+}
+
+const closersMax = 8192
+
+func newClosers() closers { return closers{now: map[uint64]closedBy{}, old: map[uint64]closedBy{}} }
+
+func (c *closers) put(cookie uint64, v closedBy) {
+	if len(c.now) >= closersMax {
+		c.old, c.now = c.now, map[uint64]closedBy{}
+	}
+	c.now[cookie] = v
+}
+
+func (c *closers) get(cookie uint64) (closedBy, bool) {
+	v, ok := c.now[cookie]
+	if !ok {
+		v, ok = c.old[cookie]
+	}
+	return v, ok
+}
+
+// closer takes the news that a socket in doubt died in a process's context.
+func (s *session) closer(c *probe.CloserEvent) {
+	for _, p := range s.byCookie[c.Cookie] {
+		if !p.doubt || p.closer != nil || p.raw.TimeNs > c.TimeNs {
+			continue
+		}
+		o := c.Owner
+		p.closer, p.closerP = &o, s.complete(&o)
+		s.closers.put(c.Cookie, closedBy{o, probe.SingleReference(&p.raw)})
+	}
+}
+
+// complete describes a process at once, while it may still live.
+func (s *session) complete(o *probe.Owner) *event.Process {
+	p := probe.Process(o)
+	if p == nil || s.opts.NoNames {
+		return nil
+	}
+	s.procs.Complete(p)
+	return p
+}
+
+func same(a, b *probe.Owner) bool { return a.Tgid == b.Tgid && a.StartNs == b.StartNs }
+
+// decided tells whether a walk has settled who holds the socket.
+func decided(p *pending) bool { return len(p.holders) > 0 }
+
+// attribute names the owner of a finished record, how it was obtained, and
+// whether that is proof. What cannot be known is unknown: a wrong name is
+// worse.
+func (s *session) attribute(p *pending, res *Resolution) {
+	if s.opts.NoNames {
+		return
+	}
+	raw := &p.raw
+	res.Source = probe.Source(raw)
+	res.Owner = p.stored
+	if p.stored == nil {
+		res.Source = event.SourceNone
+	}
+	switch {
+	case res.Source == event.SourceCurrent:
+		res.Proven = true
+	case p.closer != nil:
+		s.byCloser(p, res)
+	case p.doubt:
+		s.byHolders(p, res)
+	case res.Source == event.SourceTombstone || res.Source == event.SourceSocket:
+		// Closed by this process, with nobody left to hold it.
+		res.Proven = probe.ClosedByOwner(raw)
+		if c, ok := s.closers.get(raw.Cookie); ok && !res.Proven && raw.Cookie != 0 && (c.single || same(&c.owner, &raw.Owner)) {
+			res.Owner, res.Source, res.Proven = s.complete(&c.owner), event.SourceCloser, true
+		}
+	}
+}
+
+// byCloser: the last closer is proof where the file had one reference at the
+// reset. With more, a child's leaked descriptor may have closed last.
+func (s *session) byCloser(p *pending, res *Resolution) {
+	switch {
+	case probe.SingleReference(&p.raw) || same(p.closer, &p.raw.Owner):
+		res.Owner, res.Source, res.Proven = p.closerP, event.SourceCloser, true
+	case onlyHolder(p.holders, p.closer):
+		// A thread of a threaded process inside a call on the socket is a
+		// reference too, but a walk that found one process settles it only
+		// when the process that opened the socket is not another candidate.
+		res.Owner, res.Source, res.Proven = p.closerP, event.SourceCloser, false
+		if !probe.Listened(&p.raw) {
+			res.Owner, res.Source = nil, event.SourceNone
+		}
+	default:
+		res.Owner, res.Source, res.Proven = nil, event.SourceNone, false
+	}
+}
+
+// byHolders: nobody closed the socket in time; a walk tells who holds it.
+func (s *session) byHolders(p *pending, res *Resolution) {
+	switch {
+	case len(p.holders) == 0:
+		return // not walked, or gone meanwhile: the stored owner, unproven
+	case allSame(p.holders):
+		h := p.holders[0]
+		single := probe.SingleReference(&p.raw)
+		if !single && !same(&h, &p.raw.Owner) && !probe.Listening(&p.raw) {
+			res.Owner, res.Source = nil, event.SourceNone
+			return
+		}
+		if !same(&h, &p.raw.Owner) {
+			res.Owner = s.complete(&h)
+		}
+		res.Source, res.Proven = event.SourceIterator, single || same(&h, &p.raw.Owner)
+	case anySame(p.holders, &p.raw.Owner):
+		// The process that opened it is among several: named, not proven.
+	default:
+		res.Owner, res.Source = nil, event.SourceNone
+	}
+}
+
+func allSame(list []probe.Owner) bool {
+	for i := range list {
+		if !same(&list[0], &list[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func anySame(list []probe.Owner, o *probe.Owner) bool {
+	for i := range list {
+		if same(&list[i], o) {
+			return true
+		}
+	}
+	return false
+}
+
+func onlyHolder(list []probe.Owner, o *probe.Owner) bool {
+	return len(list) > 0 && allSame(list) && same(&list[0], o)
+}
+
+// walks bounds the descriptor walks to 1 % of one core.
+type walks struct {
+	next uint64 // boot-clock ns before which none is made
+	log  zerolog.Logger
+}
+
+// walk asks the kernel once for all doubtful records that need it: shared and
+// listening sockets at once, the others when nobody closed them in time.
+func (s *session) walk(now uint64) {
+	if now < s.walks.next || len(s.queue) == 0 || now == ^uint64(0) {
+		return
+	}
+	need := false
+	for _, p := range s.queue {
+		if p.doubt && !p.asked && p.closer == nil && (now >= p.raw.TimeNs+walkAfter || early(&p.raw)) {
+			need = true
+			break
+		}
+	}
+	if !need {
+		return
+	}
+	start := time.Now()
+	holders, err := s.live.Walk()
+	s.walks.next = now + uint64(100*time.Since(start))
+	if err != nil {
+		s.walks.log.Debug().Err(err).Msg("descriptor walk")
+		return
+	}
+	for _, p := range s.queue {
+		if p.doubt && p.closer == nil {
+			p.asked = p.asked || now >= p.raw.TimeNs+walkAfter || early(&p.raw)
+		}
+	}
+	for i := range holders {
+		for _, p := range s.byCookie[holders[i].Cookie] {
+			if p.doubt && p.closer == nil {
+				p.holders = append(p.holders, holders[i].Owner)
+			}
+		}
+	}
+}
+
+func early(raw *probe.ResetEvent) bool {
+	return probe.Listening(raw) || !probe.SingleReference(raw)
+}

@@ -1,0 +1,301 @@
+// Package pipeline joins the rooms: raw records come from internal/probe, are
+// ordered and attributed here, completed by internal/owner and internal/zk,
+// explained by internal/diagnose and handed to the sinks.
+//
+// A record is held until its owner is certain, for at most half a second of
+// event time, and all records leave in the order of event time. Live and
+// recorded sessions share everything from the finished record on.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"rstwhy/internal/event"
+	"rstwhy/internal/owner"
+	"rstwhy/internal/probe"
+	"rstwhy/internal/sink"
+	"rstwhy/internal/zk"
+)
+
+// Timing of the holds, all in boot-clock nanoseconds of event time.
+const (
+	holdMax       = 500e6 // the longest a record waits for its owner or a first probe
+	holdJoin      = 20e6  // a received reset that may be none waits for the send that follows in the same softirq
+	holdTombstone = 4e6   // a late segment can be microseconds ahead of its tombstone
+	walkAfter     = 350e6 // a doubtful record that nobody closed asks for a descriptor walk
+	orderSlack    = 1e6   // between taking a record's time and submitting it
+	poll          = 20 * time.Millisecond
+	batch         = 4096
+)
+
+// Options of a session.
+type Options struct {
+	Filter   probe.Filter
+	Select   Select
+	ZKPorts  []uint16
+	NoProbe  bool
+	Count    uint64 // end after so many records; 0: never
+	Duration time.Duration
+	Sinks    []sink.Sink
+	Record   *Recorder // nil: do not record
+	Ready    func() error
+	Idle     func() // called once when ten seconds brought nothing
+	Log      zerolog.Logger
+	Host     string
+	Warnings []string
+	// NoNames refuses to name processes: the pid namespace is not the host's,
+	// so pids could be taken for others.
+	NoNames bool
+}
+
+// Select is what can be decided only when the owner is known.
+type Select struct {
+	PIDs  []uint32 `json:"pids,omitempty"`
+	Comms []string `json:"comms,omitempty"`
+	ZK    bool     `json:"zk,omitempty"`
+}
+
+// Match tells whether the finished record is wanted.
+func (s Select) Match(r *event.Reset) bool {
+	if s.ZK && r.ZooKeeper == nil {
+		return false
+	}
+	if len(s.PIDs) > 0 && (r.Owner == nil || !contains(s.PIDs, r.Owner.PID)) {
+		return false
+	}
+	return len(s.Comms) == 0 || (r.Owner != nil && contains(s.Comms, r.Owner.Comm))
+}
+
+func contains[T comparable](list []T, v T) bool {
+	for _, x := range list {
+		if x == v {
+			return true
+		}
+	}
+	return false
+}
+
+// session is one live run.
+type session struct {
+	opts  Options
+	live  *probe.Live
+	procs *owner.Resolver
+	servers
+	finisher
+	queue    queue
+	byCookie map[uint64][]*pending
+	closers  closers
+	walks    walks
+	names    probe.Names
+	seen     bool
+	announce int // budget for describing new processes, refilled with time
+}
+
+// Live traces until ctx ends, the count or the duration is reached.
+func Live(ctx context.Context, opts Options) error {
+	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log})
+	if err != nil {
+		return err
+	}
+	defer live.Close()
+	for _, h := range live.Hooks() {
+		if !h.Attached {
+			opts.Warnings = append(opts.Warnings, fmt.Sprintf("hook %s is not attached: %v; without it %s", h.Hook.Name, h.Err, h.Hook.Without))
+			opts.Log.Warn().Str("hook", h.Hook.Name).Err(h.Err).Msg("optional hook not attached: " + h.Hook.Without)
+		}
+	}
+	s := &session{opts: opts, live: live, names: live.Names(), byCookie: map[uint64][]*pending{}, closers: newClosers()}
+	s.walks.log = opts.Log
+	clock := readClock()
+	s.finisher = newFinisher(opts, s.names, clock)
+	s.procs, err = owner.New(owner.Options{Offset: func() time.Duration { return time.Duration(s.clock.Offset) }})
+	if err != nil {
+		return err
+	}
+	defer s.procs.Close()
+	s.servers = newServers(opts, live, s.procs)
+	defer s.servers.close()
+	if opts.Record != nil {
+		if err := opts.Record.start(header(opts, s.names, clock)); err != nil {
+			return err
+		}
+	}
+	s.firstWalk()
+	if opts.Ready != nil {
+		if err := opts.Ready(); err != nil {
+			return err
+		}
+	}
+	return s.run(ctx)
+}
+
+// firstWalk gives the sockets that are older than rstwhy their owners, and
+// describes those processes while they live.
+func (s *session) firstWalk() {
+	holders, err := s.live.Walk()
+	if err != nil {
+		s.opts.Log.Warn().Err(err).Msg("sockets older than rstwhy have no owner until they act")
+		return
+	}
+	type id struct {
+		pid   uint32
+		start uint64
+	}
+	once := map[id]bool{}
+	for i := range holders {
+		o := &holders[i].Owner
+		if k := (id{o.Tgid, o.StartNs}); !once[k] {
+			once[k] = true
+			s.procs.Remember(o.Tgid, o.StartNs)
+		}
+	}
+}
+
+func (s *session) run(ctx context.Context) error {
+	if s.opts.Duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.opts.Duration)
+		defer cancel()
+	}
+	started := time.Now()
+	var rec ringbuf.Record
+	var in probe.Record
+	for ctx.Err() == nil && !s.full() {
+		if err := s.turn(&rec, &in); err != nil {
+			return s.end(err)
+		}
+		if s.opts.Idle != nil && time.Since(started) > 10*time.Second {
+			if !s.seen {
+				s.opts.Idle()
+			}
+			s.opts.Idle = nil
+		}
+	}
+	return s.end(nil)
+}
+
+// turn reads what there is, for at most one poll, and releases what is due.
+func (s *session) turn(rec *ringbuf.Record, in *probe.Record) error {
+	watermark, err := s.drain(rec, in, time.Now().Add(poll))
+	if err != nil {
+		return err
+	}
+	s.announce = min(s.announce+10, 200)
+	s.tick(watermark, bootNow(), false)
+	return s.flush()
+}
+
+// drain returns the event time up to which every record has been read.
+func (s *session) drain(rec *ringbuf.Record, in *probe.Record, deadline time.Time) (uint64, error) {
+	last := uint64(0)
+	for range batch {
+		before := bootNow()
+		err := s.live.Read(rec, deadline)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return max(before, last) - orderSlack, nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read ring buffer: %w", err)
+		}
+		s.seen = true
+		if t := s.raw(rec.RawSample, in); t > last {
+			last = t
+		}
+	}
+	return max(last, orderSlack) - orderSlack, nil
+}
+
+// raw takes one record and returns its time.
+func (s *session) raw(b []byte, in *probe.Record) uint64 {
+	if err := probe.Decode(b, in); err != nil {
+		s.undecoded++
+		return 0
+	}
+	switch in.Kind {
+	case probe.KindReset:
+		s.reset(&in.Reset)
+		return in.Reset.TimeNs
+	case probe.KindCloser:
+		s.closer(&in.Closer)
+	case probe.KindProcess:
+		if s.announce > 0 {
+			s.announce--
+			s.procs.Remember(in.Closer.Owner.Tgid, in.Closer.Owner.StartNs)
+		}
+	}
+	return in.Closer.TimeNs
+}
+
+// end detaches, reads what is left and prints the summary.
+func (s *session) end(cause error) error {
+	s.live.Detach()
+	var rec ringbuf.Record
+	var in probe.Record
+	counts := s.live.Counts()
+	for until := time.Now().Add(2 * time.Second); cause == nil && s.taken+s.undecoded < counts.Submitted && time.Now().Before(until); {
+		if _, err := s.drain(&rec, &in, time.Now().Add(poll)); err != nil {
+			cause = err
+		}
+	}
+	for until := time.Now().Add(holdMax); s.servers.waiting(s.queue) && time.Now().Before(until); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	s.tick(^uint64(0), ^uint64(0), true)
+	if left := counts.Submitted - s.taken - s.undecoded; left <= counts.Submitted {
+		s.undecoded += left
+	}
+	sum := s.summary(counts)
+	if s.opts.Record != nil {
+		cause = errors.Join(cause, s.opts.Record.finish(sum))
+	}
+	for _, out := range s.opts.Sinks {
+		if err := out.Summary(&sum); err != nil && cause == nil {
+			cause = fmt.Errorf("write summary: %w", err)
+		}
+	}
+	return errors.Join(cause, s.flush())
+}
+
+func bootNow() uint64 { return clockNow(unix.CLOCK_BOOTTIME) }
+
+func clockNow(id int32) uint64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(id, &ts)
+	return uint64(ts.Nano())
+}
+
+// readClock takes the wall clock between two readings of the boot clock, so
+// that a preemption between them cannot shift event times by more than the
+// shortest of three tries took.
+func readClock() probe.Clock {
+	best, offset := uint64(1<<62), int64(0)
+	for range 3 {
+		a := bootNow()
+		wall := clockNow(unix.CLOCK_REALTIME)
+		b := bootNow()
+		if b-a < best {
+			best, offset = b-a, int64(wall)-int64(a+(b-a)/2)
+		}
+	}
+	return probe.Clock{Offset: offset}
+}
+
+// nsPath names a process's network namespace for the prober.
+func nsPath(pid uint32) string { return fmt.Sprintf("/proc/%d/ns/net", pid) }
+
+func hostName() string {
+	h, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return strings.ToValidUTF8(h, "\uFFFD")
+}

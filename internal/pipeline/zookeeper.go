@@ -1,0 +1,189 @@
+package pipeline
+
+import (
+	"net/netip"
+
+	"rstwhy/internal/event"
+	"rstwhy/internal/owner"
+	"rstwhy/internal/probe"
+	"rstwhy/internal/zk"
+)
+
+// servers knows which end of a reset is a ZooKeeper server, and what that
+// server last told. Only endpoints that a local process itself connected to,
+// or listens on, are ever asked: nothing that a remote party sends can make
+// rstwhy connect anywhere.
+type servers struct {
+	ports  []uint16
+	prober *zk.Prober // nil: --no-probe
+	procs  *owner.Resolver
+	local  map[processID]localServer
+}
+
+type processID struct {
+	pid   uint32
+	start uint64
+}
+
+type localServer struct {
+	is    bool
+	ports []uint16 // plaintext client ports
+}
+
+// localServersMax bounds the cache of processes looked at.
+const localServersMax = 4096
+
+func newServers(opts Options, live *probe.Live, procs *owner.Resolver) servers {
+	s := servers{ports: opts.ZKPorts, procs: procs, local: map[processID]localServer{}}
+	if !opts.NoProbe {
+		s.prober = zk.NewProber(zk.Options{Register: func(local, remote netip.AddrPort, _ uint32) func() {
+			return live.RegisterProbe(local, remote)
+		}})
+	}
+	return s
+}
+
+func (s *servers) close() {
+	if s.prober != nil {
+		s.prober.Close()
+	}
+}
+
+// role tells what the local process is to ZooKeeper, and which server that
+// concerns.
+func (s *servers) role(r *event.Reset) (event.Role, netip.AddrPort, bool) {
+	if r.Owner == nil {
+		return "", netip.AddrPort{}, false
+	}
+	if contains(s.ports, r.Peer.Port) && r.Facts.ActiveOpenKnow && r.Facts.ActiveOpen {
+		return event.RoleClient, r.Peer.AddrPort(), true
+	}
+	if r.Facts.ActiveOpenKnow && r.Facts.ActiveOpen {
+		return "", netip.AddrPort{}, false
+	}
+	srv := s.server(r.Owner)
+	if srv.is && (contains(srv.ports, r.Local.Port) || contains(s.ports, r.Local.Port)) {
+		return event.RoleServer, r.Local.AddrPort(), true
+	}
+	return "", netip.AddrPort{}, false
+}
+
+// server tells whether the process is a ZooKeeper server, from its command
+// line and configuration, once a process.
+func (s *servers) server(p *event.Process) localServer {
+	id := processID{p.PID, p.StartBoot}
+	if v, ok := s.local[id]; ok {
+		return v
+	}
+	argv := s.procs.Argv(p.PID, p.StartBoot)
+	if len(argv) == 0 {
+		return localServer{}
+	}
+	if len(s.local) >= localServersMax {
+		clear(s.local)
+	}
+	v := localServer{}
+	if loc, ok := zk.ServerFromCmdline(argv); ok {
+		v.is = true
+		if loc.ClientPort != 0 {
+			v.ports = append(v.ports, loc.ClientPort)
+		}
+		if cfg, err := zk.ReadConfig(p.PID); err == nil {
+			for _, port := range cfg.Ports {
+				if !port.Secure {
+					v.ports = append(v.ports, port.Port)
+				}
+			}
+		}
+	}
+	s.local[id] = v
+	return v
+}
+
+// want starts a first probe where the record concerns a server of which
+// nothing is known; it reports the key to wait for.
+func (s *servers) want(r *event.Reset) (zk.Key, bool) {
+	if s.prober == nil || r == nil {
+		return zk.Key{}, false
+	}
+	_, addr, ok := s.role(r)
+	if !ok {
+		return zk.Key{}, false
+	}
+	k := zk.Key{NetNS: r.NetNS, Addr: addr}
+	_, have := s.prober.Lookup(k)
+	s.prober.Want(zk.Target{NetNS: r.NetNS, NSPath: nsPath(r.Owner.PID), Addr: addr})
+	return k, !have
+}
+
+// collect empties the prober's queue of results; Lookup has them too.
+func (s *servers) collect() {
+	if s.prober == nil {
+		return
+	}
+	for {
+		select {
+		case <-s.prober.Results():
+		default:
+			return
+		}
+	}
+}
+
+func (s *servers) known(k zk.Key) bool {
+	_, ok := s.prober.Lookup(k)
+	return ok
+}
+
+// waiting tells whether a record still waits for a first answer.
+func (s *servers) waiting(q queue) bool {
+	for _, p := range q {
+		if p.zk != nil && !s.known(*p.zk) {
+			return true
+		}
+	}
+	return false
+}
+
+// attach adds the latest snapshot, never waiting.
+func (s *servers) attach(res *Resolution, names probe.Names, clock probe.Clock) {
+	r, err := names.Reset(&res.Raw, clock)
+	if err != nil {
+		return
+	}
+	r.Owner = res.Owner
+	role, addr, ok := s.role(r)
+	if !ok {
+		return
+	}
+	srv := event.Server{Address: addr.Addr(), Port: addr.Port(), Outcome: event.OutcomeDisabled}
+	if s.prober != nil {
+		srv.Outcome = event.OutcomePending
+		if snap, have := s.prober.Lookup(zk.Key{NetNS: r.NetNS, Addr: addr}); have {
+			srv = snap.Server
+			srv.AgeNS = r.Time.Sub(snap.At).Nanoseconds()
+		}
+	}
+	res.ZooKeeper = &event.ZooKeeper{Role: role, Server: &srv}
+}
+
+// preview makes the record as it stands on arrival, to see what it needs.
+func (s *session) preview(p *pending) *event.Reset {
+	if p.stored == nil || !s.mayConcernZooKeeper(&p.raw) {
+		return nil
+	}
+	r, err := s.names.Reset(&p.raw, s.clock)
+	if err != nil {
+		return nil
+	}
+	r.Owner = p.stored
+	return r
+}
+
+func (s *session) mayConcernZooKeeper(raw *probe.ResetEvent) bool {
+	if contains(s.servers.ports, raw.PeerPort) || contains(s.servers.ports, raw.LocalPort) {
+		return true
+	}
+	// A ZooKeeper server on a port of its own configuration is a JVM.
+	return probe.Comm(raw.Owner.Comm) == "java"
+}

@@ -1,0 +1,79 @@
+package probe
+
+import "time"
+
+// Counts are the kernel side's counters, by direction where it matters.
+// Seen = Filtered + LostRing + Submitted + LostRecursion.
+type Counts struct {
+	Seen, Filtered, LostRing, LostRecursion, Submitted uint64
+	Recovered                                          uint64 // of Seen: found by the shadow programs
+	CloserLost                                         uint64
+}
+
+// Counts reads the counters. They balance exactly once Detach returned.
+func (l *Live) Counts() Counts {
+	if l.detached {
+		return l.final
+	}
+	return l.counts()
+}
+
+func (l *Live) counts() Counts {
+	var out Counts
+	if l.coll == nil {
+		return out
+	}
+	var per []kernelCounters
+	key := uint32(0)
+	if err := l.coll.Maps["counts"].Lookup(&key, &per); err != nil {
+		l.log.Warn().Err(err).Msg("counters not read")
+		return out
+	}
+	for _, c := range per {
+		for _, d := range []kernelResetDirection{kernelResetDirectionDIRECTION_SENT, kernelResetDirectionDIRECTION_RECEIVED} {
+			out.Seen += c.Seen[d]
+			out.Filtered += c.Filtered[d]
+			out.LostRing += c.Lost[d]
+			out.Submitted += c.Submitted[d]
+			out.Recovered += c.Recovered[d]
+		}
+		out.CloserLost += c.CloserLost
+	}
+	// A hit that the kernel skipped was seen by nobody, unless the shadow
+	// program took it; then it is among Seen already.
+	missed := l.recursionMisses("tp_btf__tcp_send_reset") + l.recursionMisses("tp_btf__tcp_receive_reset")
+	if missed > out.Recovered {
+		out.LostRecursion = missed - out.Recovered
+		out.Seen += out.LostRecursion
+	}
+	return out
+}
+
+func (l *Live) recursionMisses(name string) uint64 {
+	prog := l.progs[name]
+	if prog == nil {
+		return 0
+	}
+	st, err := prog.Stats()
+	if err != nil {
+		return 0
+	}
+	return st.RecursionMisses
+}
+
+// Detach removes the hooks, so that the counters stand still and the ring
+// buffer can be drained to its end.
+func (l *Live) Detach() {
+	if l.detached {
+		return
+	}
+	for _, lnk := range l.links {
+		lnk.Close()
+	}
+	l.links = nil
+	// Programs that run on another CPU right now end within microseconds; the
+	// link's release does not wait for them.
+	time.Sleep(5 * time.Millisecond)
+	l.final = l.counts()
+	l.detached = true
+}

@@ -1,0 +1,108 @@
+package probe
+
+// Hook is one purpose of the tracer and the programs that can serve it, best
+// first. The table below is all that decides what is attached.
+type Hook struct {
+	Name       string      // stable name, as check prints it
+	Purpose    string      // what it tells, in terms of the question
+	Without    string      // what is lost without it, in terms of the question
+	Since      string      // first mainline kernel on which a candidate can serve
+	Required   bool        // trace exits with status 3 without it
+	Candidates []Candidate // tried in order
+}
+
+// Candidate is one program that can serve a hook.
+type Candidate struct {
+	Program string // name in bpf/reset.bpf.c
+	Kind    string // tp_btf, iter or syscall
+	Target  string // tracepoint or iterator
+	Args    int    // arguments that the tracepoint must have in the kernel's BTF; 0: any
+}
+
+// Hooks is the table of hooks. Attachment is by trying and by BTF, never by
+// kernel version; all are BPF links, so that nothing needs tracefs.
+var Hooks = []Hook{
+	{
+		Name:     "sent",
+		Purpose:  "resets that this host sends",
+		Without:  "no reset that this host sends is visible",
+		Since:    "6.10",
+		Required: true,
+		Candidates: []Candidate{
+			{Program: "tp_btf__tcp_send_reset", Kind: "tp_btf", Target: "tcp_send_reset", Args: 3},
+		},
+	},
+	{
+		Name:     "received",
+		Purpose:  "resets that this host accepts",
+		Without:  "no reset that this host receives is visible",
+		Since:    "5.5",
+		Required: true,
+		Candidates: []Candidate{
+			{Program: "tp_btf__tcp_receive_reset", Kind: "tp_btf", Target: "tcp_receive_reset", Args: 1},
+		},
+	},
+	{
+		Name:     "states",
+		Purpose:  "the process that connects, listens, shuts down or closes; the state before the reset",
+		Without:  "most resets have no owner",
+		Since:    "5.11",
+		Required: true,
+		Candidates: []Candidate{
+			{Program: "tp_btf__inet_sock_set_state", Kind: "tp_btf", Target: "inet_sock_set_state", Args: 3},
+		},
+	},
+	{
+		Name:    "closers",
+		Purpose: "the process that closes a socket after its reset, which proves who held it",
+		Without: "a socket that was handed to another process is shown under the process that opened it, unproven",
+		Since:   "5.11",
+		Candidates: []Candidate{
+			{Program: "tp_btf__tcp_destroy_sock", Kind: "tp_btf", Target: "tcp_destroy_sock", Args: 1},
+		},
+	},
+	{
+		Name:    "descriptors",
+		Purpose: "the owners of sockets older than rstwhy, and the holders of sockets in doubt",
+		Without: "sockets that were open before rstwhy started have no owner until they act",
+		Since:   "5.11",
+		Candidates: []Candidate{
+			{Program: "iter__task_file", Kind: "iter", Target: "task_file"},
+		},
+	},
+	{
+		Name:    "sent-nested",
+		Purpose: "sent resets that happen on a CPU while the program for sent resets runs there",
+		Without: "such resets are counted as lost to recursion",
+		Since:   "6.10",
+		Candidates: []Candidate{
+			{Program: "shadow__tcp_send_reset", Kind: "tp_btf", Target: "tcp_send_reset", Args: 3},
+		},
+	},
+	{
+		Name:    "received-nested",
+		Purpose: "received resets that happen on a CPU while the program for received resets runs there",
+		Without: "such resets are counted as lost to recursion",
+		Since:   "5.5",
+		Candidates: []Candidate{
+			{Program: "shadow__tcp_receive_reset", Kind: "tp_btf", Target: "tcp_receive_reset", Args: 1},
+		},
+	},
+	{
+		Name:    "clock",
+		Purpose: "the kernel's tick rate, for the times since a segment was last sent or heard",
+		Without: "silence and time since our last data are not given",
+		Since:   "5.14",
+		Candidates: []Candidate{
+			{Program: "sample_clock", Kind: "syscall"},
+		},
+	},
+}
+
+// HookState is what became of a hook on this kernel.
+type HookState struct {
+	Hook     Hook
+	Attached bool
+	Program  string // the candidate that serves it
+	Err      error  // why none does
+}

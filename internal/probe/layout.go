@@ -1,0 +1,93 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// Field is one member of struct reset_event as a recording describes it.
+type Field struct {
+	Name   string `json:"name"`
+	Offset uint32 `json:"offset"`
+	Size   uint32 `json:"size"`
+}
+
+// Layout describes struct reset_event from the BTF of the embedded object,
+// nested structs flattened as owner.tgid.
+func Layout() []Field {
+	spec, err := loadKernel()
+	if err != nil {
+		return nil // the object is embedded and was loaded to get here
+	}
+	var s *btf.Struct
+	if err := spec.Types.TypeByName("reset_event", &s); err != nil {
+		return nil
+	}
+	return flatten(nil, "", 0, s)
+}
+
+func flatten(out []Field, prefix string, base uint32, s *btf.Struct) []Field {
+	for _, m := range s.Members {
+		off := base + m.Offset.Bytes()
+		if inner, ok := btf.UnderlyingType(m.Type).(*btf.Struct); ok {
+			out = flatten(out, prefix+m.Name+".", off, inner)
+			continue
+		}
+		size, err := btf.Sizeof(m.Type)
+		if err != nil {
+			continue
+		}
+		out = append(out, Field{Name: prefix + m.Name, Offset: off, Size: uint32(size)})
+	}
+	return out
+}
+
+// Translator reads raw records of a recorded layout as this version's.
+type Translator struct {
+	moves []move
+	size  int
+}
+
+type move struct{ from, to, n uint32 }
+
+// recordMax bounds a foreign layout.
+const recordMax = 4096
+
+// NewTranslator matches fields by name; a field that either side lacks stays
+// zero. All integers are little-endian, so a grown field keeps its value.
+func NewTranslator(recorded []Field) (*Translator, error) {
+	have := map[string]Field{}
+	t := &Translator{}
+	for _, f := range recorded {
+		if f.Size == 0 || f.Size > recordMax || f.Offset > recordMax {
+			return nil, fmt.Errorf("layout: field %.40q has an impossible place", f.Name)
+		}
+		have[f.Name] = f
+		t.size = max(t.size, int(f.Offset+f.Size))
+	}
+	for _, f := range Layout() {
+		if r, ok := have[f.Name]; ok {
+			t.moves = append(t.moves, move{r.Offset, f.Offset, min(r.Size, f.Size)})
+		}
+	}
+	if len(t.moves) == 0 {
+		return nil, errors.New("layout: no field of the recorded layout is known")
+	}
+	return t, nil
+}
+
+// Reset translates one raw record.
+func (t *Translator) Reset(raw []byte, e *ResetEvent) error {
+	if len(raw) < t.size {
+		return fmt.Errorf("%w: %d bytes, the layout has %d", ErrRecord, len(raw), t.size)
+	}
+	*e = ResetEvent{}
+	to := unsafe.Slice((*byte)(unsafe.Pointer(e)), unsafe.Sizeof(*e))
+	for _, m := range t.moves {
+		copy(to[m.to:m.to+m.n], raw[m.from:m.from+m.n])
+	}
+	return nil
+}

@@ -1,0 +1,273 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+	"github.com/rs/zerolog"
+)
+
+// ErrRequiredHook says that a hook without which there is no answer could not
+// be attached; the command exits with status 3.
+var ErrRequiredHook = errors.New("a required hook could not be attached")
+
+// Options of a live session.
+type Options struct {
+	Filter Filter
+	Log    zerolog.Logger
+}
+
+// Live is an attached tracer.
+type Live struct {
+	coll   *ebpf.Collection
+	extra  []*ebpf.Collection
+	links  []link.Link
+	ring   *ringbuf.Reader
+	progs  map[string]*ebpf.Program
+	states []HookState
+	names  Names
+	log    zerolog.Logger
+
+	walkIter *link.Iter
+	done     atomic.Uint64
+	final    Counts
+	detached bool
+}
+
+// Open loads and attaches the hooks and walks the descriptors that are open
+// already. On error the states of the hooks are in the returned Live where the
+// error is ErrRequiredHook.
+func Open(opts Options) (*Live, error) {
+	l := &Live{progs: map[string]*ebpf.Program{}, log: opts.Log}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		// Since 5.11 maps are charged to the memory cgroup, so this is no error.
+		l.log.Debug().Err(err).Msg("memlock limit not raised")
+	}
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's BTF (/sys/kernel/btf/vmlinux, kernel option CONFIG_DEBUG_INFO_BTF): %w", err)
+	}
+	if l.names, err = readNames(kernel); err != nil {
+		return nil, err
+	}
+	spec, err := loadKernel()
+	if err != nil {
+		return nil, fmt.Errorf("read embedded programs: %w", err)
+	}
+	if err := setConstants(spec, opts.Filter); err != nil {
+		return nil, err
+	}
+	if err := l.attachAll(spec, kernel); err != nil {
+		l.Close()
+		return l, err
+	}
+	if l.ring, err = ringbuf.NewReader(l.coll.Maps["events"]); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("open ring buffer: %w", err)
+	}
+	return l, nil
+}
+
+func setConstants(spec *ebpf.CollectionSpec, f Filter) error {
+	wire, err := f.wire()
+	if err != nil {
+		return err
+	}
+	if err := spec.Variables["filters"].Set(wire); err != nil {
+		return fmt.Errorf("set filters: %w", err)
+	}
+	if err := spec.Variables["self_tgid"].Set(uint32(os.Getpid())); err != nil {
+		return fmt.Errorf("set own pid: %w", err)
+	}
+	return nil
+}
+
+// attachAll loads each hook's programs in collections that share the maps of
+// the first, so that an optional one that this kernel refuses costs only
+// itself.
+func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
+	base := spec.Copy()
+	base.Programs = nil
+	coll, err := ebpf.NewCollection(base)
+	if err != nil {
+		return fmt.Errorf("create maps: %w", err)
+	}
+	l.coll = coll
+	var missing error
+	for _, h := range Hooks {
+		st := HookState{Hook: h}
+		for _, c := range h.Candidates {
+			if st.Err = l.attach(spec, kernel, c); st.Err == nil {
+				st.Attached, st.Program = true, c.Program
+				break
+			}
+		}
+		if !st.Attached && h.Required && missing == nil {
+			missing = fmt.Errorf("%w: %s (%s; needs Linux %s or later): %w", ErrRequiredHook, h.Name, h.Purpose, h.Since, st.Err)
+		}
+		l.states = append(l.states, st)
+	}
+	return missing
+}
+
+func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, c Candidate) error {
+	if c.Args > 0 {
+		switch n := tracepointArgs(kernel, c.Target); {
+		case n < 0:
+			return fmt.Errorf("this kernel has no tracepoint %s", c.Target)
+		case n != c.Args:
+			return fmt.Errorf("tracepoint %s has %d arguments on this kernel, %d are needed", c.Target, n, c.Args)
+		}
+	}
+	one := spec.Copy()
+	one.Programs = map[string]*ebpf.ProgramSpec{c.Program: spec.Programs[c.Program]}
+	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps})
+	if err != nil {
+		return fmt.Errorf("load %s: %w", c.Program, err)
+	}
+	l.extra = append(l.extra, coll)
+	prog := coll.Programs[c.Program]
+	l.progs[c.Program] = prog
+	switch c.Kind {
+	case "tp_btf":
+		lnk, err := link.AttachTracing(link.TracingOptions{Program: prog})
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", c.Program, err)
+		}
+		l.links = append(l.links, lnk)
+	case "iter":
+		it, err := link.AttachIter(link.IterOptions{Program: prog})
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", c.Program, err)
+		}
+		l.walkIter = it
+	case "syscall":
+		return l.measureHZ(prog)
+	}
+	return nil
+}
+
+// measureHZ compares jiffies with the boot clock over 50 ms.
+func (l *Live) measureHZ(prog *ebpf.Program) error {
+	var a, b struct{ BootNS, Jiffies uint64 }
+	if _, err := prog.Run(&ebpf.RunOptions{Context: &a, ContextOut: &a}); err != nil {
+		return fmt.Errorf("run sample_clock: %w", err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	if _, err := prog.Run(&ebpf.RunOptions{Context: &b, ContextOut: &b}); err != nil {
+		return fmt.Errorf("run sample_clock: %w", err)
+	}
+	rate := float64(b.Jiffies-a.Jiffies) / (float64(b.BootNS-a.BootNS) / 1e9)
+	best := uint32(0)
+	for _, hz := range []uint32{100, 250, 300, 1000} { // kernel/Kconfig.hz
+		if d := rate - float64(hz); best == 0 || d*d < (rate-float64(best))*(rate-float64(best)) {
+			best = hz
+		}
+	}
+	l.names.HZ = best
+	return nil
+}
+
+// Names gives the running kernel's names.
+func (l *Live) Names() Names { return l.names }
+
+// Hooks tells what became of each hook.
+func (l *Live) Hooks() []HookState { return l.states }
+
+// Read waits until deadline for the next raw record. The bytes are valid until
+// the next call. It returns os.ErrDeadlineExceeded when nothing came.
+func (l *Live) Read(rec *ringbuf.Record, deadline time.Time) error {
+	l.ring.SetDeadline(deadline)
+	return l.ring.ReadInto(rec)
+}
+
+// DoubtDone tells the kernel side that one record that waited for its closer
+// is finished, so that tcp_destroy_sock can return at once again.
+func (l *Live) DoubtDone(n uint64) {
+	if v := l.coll.Variables["doubts_done"]; v != nil {
+		if err := v.Set(l.done.Add(n)); err != nil {
+			l.log.Debug().Err(err).Msg("doubts_done not written")
+		}
+	}
+}
+
+// Walk visits every descriptor of every process once and returns the holders
+// of sockets that were unknown so far or are in doubt.
+func (l *Live) Walk() ([]Holder, error) {
+	if l.walkIter == nil {
+		return nil, errors.New("descriptor walk is not available")
+	}
+	r, err := l.walkIter.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open descriptor walk: %w", err)
+	}
+	defer r.Close()
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read descriptor walk: %w", err)
+	}
+	const size = int(unsafe.Sizeof(Holder{}))
+	out := make([]Holder, 0, len(raw)/size)
+	for ; len(raw) >= size; raw = raw[size:] {
+		out = append(out, *(*Holder)(unsafe.Pointer(unsafe.SliceData(raw))))
+	}
+	return out, nil
+}
+
+// Tombstone looks a connection up among the sockets that are gone. The kernel
+// removes a socket from its tables up to some 10 us before the state change
+// that writes the tombstone, so a late segment can find neither.
+func (l *Live) Tombstone(e *ResetEvent) (Tombstone, bool) {
+	key := kernelTuple{LocalAddr: e.LocalAddr, PeerAddr: e.PeerAddr, Netns: e.Netns, LocalPort: e.LocalPort, PeerPort: e.PeerPort}
+	var t Tombstone
+	if l.coll == nil || l.coll.Maps["tombstones"].Lookup(&key, &t) != nil {
+		return Tombstone{}, false
+	}
+	return t, true
+}
+
+// RegisterProbe hides a connection of rstwhy's own, seen from either end,
+// until the returned function is called.
+func (l *Live) RegisterProbe(local, remote netip.AddrPort) (release func()) {
+	m := l.coll.Maps["own_probes"]
+	a := kernelTuple{LocalAddr: local.Addr().As16(), PeerAddr: remote.Addr().As16(), LocalPort: local.Port(), PeerPort: remote.Port()}
+	b := kernelTuple{LocalAddr: a.PeerAddr, PeerAddr: a.LocalAddr, LocalPort: a.PeerPort, PeerPort: a.LocalPort}
+	one := uint32(1)
+	for _, k := range []kernelTuple{a, b} {
+		if err := m.Put(&k, &one); err != nil {
+			l.log.Warn().Err(err).Msg("own probe connection is not hidden")
+		}
+	}
+	return func() {
+		_ = m.Delete(&a)
+		_ = m.Delete(&b)
+	}
+}
+
+// Close detaches and releases everything.
+func (l *Live) Close() {
+	l.Detach()
+	if l.ring != nil {
+		l.ring.Close()
+	}
+	if l.walkIter != nil {
+		l.walkIter.Close()
+	}
+	for _, c := range l.extra {
+		c.Close()
+	}
+	if l.coll != nil {
+		l.coll.Close()
+	}
+}

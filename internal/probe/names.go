@@ -1,0 +1,80 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// Names translates the running kernel's numbers. Reset reasons moved between
+// 6.10 and 6.12 and may move again, so they are read from BTF and kept with
+// every recording.
+type Names struct {
+	States  map[uint8]string  `json:"states"`  // TCP states without TCP_
+	Reasons map[uint16]string `json:"reasons"` // reset reasons without SK_RST_REASON_
+	HZ      uint32            `json:"hz"`      // timer ticks a second; 0 where unknown
+}
+
+// kernelTCPStates is what include/net/tcp_states.h has had since 4.4; it is
+// ABI (ss and /proc/net/tcp print it), and the enum is anonymous in BTF, so it
+// is found there by its first member and only checked against this.
+var kernelTCPStates = map[uint8]string{
+	1: "ESTABLISHED", 2: "SYN_SENT", 3: "SYN_RECV", 4: "FIN_WAIT1", 5: "FIN_WAIT2", 6: "TIME_WAIT",
+	7: "CLOSE", 8: "CLOSE_WAIT", 9: "LAST_ACK", 10: "LISTEN", 11: "CLOSING", 12: "NEW_SYN_RECV",
+}
+
+func readNames(spec *btf.Spec) (Names, error) {
+	n := Names{States: map[uint8]string{}, Reasons: map[uint16]string{}}
+	for typ, err := range spec.All() {
+		if err != nil {
+			return n, fmt.Errorf("read kernel BTF: %w", err)
+		}
+		e, ok := typ.(*btf.Enum)
+		if !ok || len(e.Values) == 0 || e.Values[0].Name != "TCP_ESTABLISHED" {
+			continue
+		}
+		for _, v := range e.Values {
+			n.States[uint8(v.Value)] = strings.TrimPrefix(v.Name, "TCP_")
+		}
+		break
+	}
+	if len(n.States) == 0 {
+		n.States = kernelTCPStates
+	}
+	var reasons *btf.Enum
+	err := spec.TypeByName("sk_rst_reason", &reasons)
+	if errors.Is(err, btf.ErrNotFound) {
+		return n, nil
+	}
+	if err != nil {
+		return n, fmt.Errorf("read enum sk_rst_reason from kernel BTF: %w", err)
+	}
+	for _, v := range reasons.Values {
+		name := strings.TrimPrefix(v.Name, "SK_RST_REASON_")
+		if name == "MAX" || name == "NOT_SPECIFIED" {
+			continue
+		}
+		n.Reasons[uint16(v.Value)] = name
+	}
+	return n, nil
+}
+
+// tracepointArgs counts the arguments that a tracepoint hands to programs, or
+// -1 where the kernel has no such tracepoint.
+func tracepointArgs(spec *btf.Spec, name string) int {
+	var td *btf.Typedef
+	if err := spec.TypeByName("btf_trace_"+name, &td); err != nil {
+		return -1
+	}
+	ptr, ok := btf.UnderlyingType(td.Type).(*btf.Pointer)
+	if !ok {
+		return -1
+	}
+	proto, ok := btf.UnderlyingType(ptr.Target).(*btf.FuncProto)
+	if !ok {
+		return -1
+	}
+	return len(proto.Params) - 1 // the first is the tracepoint's private data
+}

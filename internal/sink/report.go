@@ -1,0 +1,204 @@
+package sink
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"rstwhy/internal/event"
+)
+
+const (
+	reportWidth = 80 // of the summary, where the terminal is wider or unknown: prose reads badly in longer lines
+	topRows     = 10 // rows of a table; the JSON summary has the rest
+	// One endpoint is called the common one from this share and number of
+	// resets on. Fewer than five say nothing about a pattern.
+	commonPercent = 80
+	commonResets  = 5
+)
+
+// report collects the lines of a summary.
+type report struct {
+	b     []byte
+	width int
+	paint func(color, s string) string
+}
+
+// Summary prints what the session amounts to, for a reader who was not there.
+func (t *Text) Summary(s *event.Summary) error {
+	r := &report{b: t.buf[:0], width: reportWidth, paint: t.paint}
+	if t.opt.Width > 0 {
+		r.width = min(r.width, t.opt.Width)
+	}
+	r.totals(s)
+	if len(s.ByCause) > 0 {
+		r.table("CAUSE", s.ByCause)
+		r.table("PROCESS", s.ByProcess)
+		r.table("REMOTE END", s.ByRemote)
+	}
+	if common := commonRemote(s); common != "" {
+		r.line("")
+		r.prose(common, 0)
+	}
+	r.servers(s.Servers)
+	r.verdicts(s.Verdicts)
+	if len(s.Warnings) > 0 {
+		r.title("Warnings")
+		for _, w := range s.Warnings {
+			r.item("- ", Escape(w, maxAdvice))
+		}
+	}
+	t.buf = r.b
+	if _, err := t.w.Write(r.b); err != nil {
+		return fmt.Errorf("write summary as text: %w", err)
+	}
+	return nil
+}
+
+func (r *report) totals(s *event.Summary) {
+	r.line("")
+	r.prose(fmt.Sprintf("%s: %s sent, %d received; %d lost, %s unknown", span(s.DurationNS),
+		plural(s.Sent, "reset"), s.Received, s.Account.Lost, plural(s.OwnersUnknown, "owner")), 0)
+	a := s.Account
+	// An empty account is that of a source without hooks.
+	if a == (event.Account{}) {
+		return
+	}
+	end := "exactly"
+	if !a.Balanced() {
+		end = "which does NOT add up: please report this"
+	}
+	r.prose(fmt.Sprintf("hits of the kernel's reset hooks: %d seen = %d filtered + %d joined + %d delivered + %d lost, %s",
+		a.Seen, a.Filtered, a.Joined, a.Delivered, a.Lost, end), 2)
+	if a.Lost > 0 {
+		r.prose(fmt.Sprintf("lost: %d buffer full, %d skipped by the kernel (recursion), %d unreadable; the counts below are too low",
+			a.LostRing, a.LostRecursion, a.LostDecode), 2)
+	}
+}
+
+func (r *report) table(name string, rows []event.Tally) {
+	if len(rows) == 0 {
+		return
+	}
+	r.line("")
+	r.line(r.paint(bold, fmt.Sprintf("%8s %8s  %s", "SENT", "RECEIVED", name)))
+	for i, row := range rows {
+		if i == topRows {
+			var rest uint64
+			for _, row := range rows[i:] {
+				rest += row.Sent + row.Received
+			}
+			r.line(fmt.Sprintf("%8s %8s  ... and %d more rows with %s", "", "", len(rows)-i, plural(rest, "reset")))
+			return
+		}
+		r.line(fmt.Sprintf("%8d %8d  %s", row.Sent, row.Received, Escape(row.Key, r.width-19)))
+	}
+}
+
+// commonRemote says in words when nearly all resets share one remote end: then
+// it is that end, or the way to it, that wants looking at, not this host.
+func commonRemote(s *event.Summary) string {
+	total := s.Sent + s.Received
+	if total < commonResets {
+		return ""
+	}
+	kind, key, n := "endpoint", "", uint64(0)
+	addresses := make(map[netip.Addr]uint64)
+	for _, row := range s.ByRemote {
+		sum := row.Sent + row.Received
+		if row.Key != Others && sum > n {
+			key, n = row.Key, sum
+		}
+		if addr, ok := keyAddress(row.Key); ok {
+			addresses[addr] += sum
+		}
+	}
+	if n*100 < total*commonPercent {
+		for addr, sum := range addresses {
+			if sum > n {
+				kind, key, n = "address", addr.String(), sum
+			}
+		}
+	} else if _, err := netip.ParseAddr(key); err == nil {
+		kind = "address"
+	}
+	if n*100 < total*commonPercent {
+		return ""
+	}
+	if n == total {
+		return fmt.Sprintf("It all points at one remote %s: all %d resets are with %s.", kind, n, Escape(key, 64))
+	}
+	return fmt.Sprintf("It points at one remote %s: %d of %d resets (%d %%) are with %s.",
+		kind, n, total, n*100/total, Escape(key, 64))
+}
+
+func keyAddress(key string) (netip.Addr, bool) {
+	if ap, err := netip.ParseAddrPort(key); err == nil {
+		return ap.Addr(), true
+	}
+	addr, err := netip.ParseAddr(key)
+	return addr, err == nil
+}
+
+func (r *report) servers(servers []event.Server) {
+	if len(servers) == 0 {
+		return
+	}
+	r.title("ZooKeeper servers")
+	for i := range servers {
+		s := &servers[i]
+		at := event.Endpoint{Address: s.Address, Port: s.Port}.String()
+		r.item("  "+at+"  ", serverWords(s))
+	}
+}
+
+func (r *report) verdicts(verdicts []event.VerdictTally) {
+	if len(verdicts) == 0 {
+		return
+	}
+	r.title("What it means, and what to do")
+	for i := range verdicts {
+		v := &verdicts[i]
+		title := strings.TrimSuffix(Escape(v.Title, maxAdvice), ".")
+		r.item(fmt.Sprintf("%6d  ", v.Resets), fmt.Sprintf("%s (%s; rstwhy explain %s)", title,
+			Escape(string(v.Confidence), maxWord), Escape(v.Rule, 48)))
+		for n, do := range v.Do {
+			r.item("        "+strconv.Itoa(n+1)+". ", Escape(do, maxAdvice))
+		}
+	}
+}
+
+func (r *report) title(s string) {
+	r.line("")
+	r.line(r.paint(bold, s))
+}
+
+func (r *report) line(s string) {
+	r.b = append(r.b, s...)
+	r.b = append(r.b, '\n')
+}
+
+// prose prints a sentence, wrapped, indented.
+func (r *report) prose(s string, indent int) { r.item(spaces(indent), s) }
+
+// item prints a sentence, wrapped beside its mark. A mark that leaves it no
+// room is given its own line.
+func (r *report) item(mark, s string) {
+	room, indent := r.width-columns(mark), columns(mark)
+	r.b = append(r.b, mark...)
+	if room < minWhy/2 {
+		indent = 4
+		room = max(r.width-indent, 1)
+		r.b = append(r.b, '\n')
+		r.b = append(r.b, spaces(indent)...)
+	}
+	r.b = append(hang(r.b, wrap(s, room), indent), '\n')
+}
+
+func plural(n uint64, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return strconv.FormatUint(n, 10) + " " + noun
+}

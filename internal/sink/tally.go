@@ -1,0 +1,242 @@
+package sink
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"rstwhy/internal/event"
+)
+
+const (
+	// MaxKeys bounds each table of a Tally: a port scan has a remote endpoint
+	// for each of its packets, and must not fill the memory.
+	MaxKeys = 4096
+	// Others is the key under which a full table counts the rest.
+	Others = "(others)"
+	// Keys of resets without an owner.
+	noProcessKey      = "(no process)"
+	unknownProcessKey = "(process unknown)"
+)
+
+// Tally accumulates the summary of a session. Its zero value, with Start and
+// Host set, is ready. It is for one goroutine.
+type Tally struct {
+	Start time.Time // when the session began
+	Host  string
+
+	sent, received, unknown uint64
+
+	cause    counter[string]
+	process  counter[processKey]
+	remote   counter[netip.AddrPort]
+	verdicts map[string]*event.VerdictTally
+	servers  map[serverKey]*asking
+}
+
+// processKey holds the start time so that a reused pid is another process.
+type processKey struct {
+	pid         uint32
+	start       int64
+	comm, label string
+}
+
+type serverKey struct {
+	netns uint32 // 127.0.0.1:2181 in a container is another server
+	at    netip.AddrPort
+}
+
+type asking struct {
+	server event.Server
+	at     time.Time // when the answer came
+}
+
+// Add counts a finished record.
+func (t *Tally) Add(r *event.Reset) {
+	sent := r.Direction == event.Sent
+	if sent {
+		t.sent++
+	} else {
+		t.received++
+	}
+	t.cause.add(r.Cause, sent)
+	t.remote.add(remoteKey(r), sent)
+	switch {
+	case r.Owner != nil:
+		o := r.Owner
+		t.process.add(processKey{o.PID, o.StartTime.UnixNano(), o.Comm, o.Label}, sent)
+	case noProcess(r):
+		t.process.add(processKey{comm: noProcessKey}, sent)
+	default:
+		t.unknown++
+		t.process.add(processKey{comm: unknownProcessKey}, sent)
+	}
+	if r.Verdict != nil {
+		t.addVerdict(r.Verdict)
+	}
+	if r.ZooKeeper != nil && r.ZooKeeper.Server != nil {
+		t.addServer(r)
+	}
+}
+
+// remoteKey is the peer's end as far as it tells resets apart: the port of a
+// server that we connected to does, the port that a client was given does not
+// (then it is zero).
+func remoteKey(r *event.Reset) netip.AddrPort {
+	f := &r.Facts
+	connected := f.ActiveOpenKnow && f.ActiveOpen ||
+		r.Cause == "connect-refused" || r.Cause == "connect-abandoned" ||
+		r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleClient
+	if connected {
+		return r.Peer.AddrPort()
+	}
+	return netip.AddrPortFrom(r.Peer.Address, 0)
+}
+
+var confidences = map[event.Confidence]int{event.Proven: 3, event.Likely: 2, event.Possible: 1}
+
+// addVerdict keeps the words of the strongest verdict of a rule.
+func (t *Tally) addVerdict(v *event.Verdict) {
+	if t.verdicts == nil {
+		t.verdicts = make(map[string]*event.VerdictTally)
+	}
+	sum := t.verdicts[v.Rule]
+	if sum == nil {
+		if len(t.verdicts) >= MaxKeys {
+			return
+		}
+		sum = &event.VerdictTally{Rule: v.Rule}
+		t.verdicts[v.Rule] = sum
+	}
+	sum.Resets++
+	if sum.Resets == 1 || confidences[v.Confidence] > confidences[sum.Confidence] {
+		sum.Title, sum.Confidence, sum.Do = v.Title, v.Confidence, v.Do
+	}
+}
+
+// addServer keeps the latest answer; that a question is under way is no news
+// about a server that has answered before.
+func (t *Tally) addServer(r *event.Reset) {
+	s := *r.ZooKeeper.Server
+	key := serverKey{r.NetNS, netip.AddrPortFrom(s.Address, s.Port)}
+	at := r.Time.Add(-time.Duration(s.AgeNS))
+	old := t.servers[key]
+	switch {
+	case old == nil:
+		if len(t.servers) >= MaxKeys {
+			return
+		}
+		if t.servers == nil {
+			t.servers = make(map[serverKey]*asking)
+		}
+		t.servers[key] = &asking{s, at}
+	case s.Outcome == event.OutcomePending && old.server.Outcome != event.OutcomePending:
+	case old.server.Outcome == event.OutcomePending || !at.Before(old.at):
+		*old = asking{s, at}
+	}
+}
+
+// Summary is the state so far. Host hooks are not counted here: Account and
+// Warnings are the caller's to fill in.
+func (t *Tally) Summary(now time.Time) event.Summary {
+	s := event.Summary{
+		Type: "summary", Schema: event.Schema, Host: t.Host, Time: now.UTC(),
+		Sent: t.sent, Received: t.received, OwnersUnknown: t.unknown,
+		ByCause:   t.cause.rows(func(k string) string { return k }),
+		ByProcess: t.process.rows(processKey.String),
+		ByRemote:  t.remote.rows(remoteString),
+		Verdicts:  make([]event.VerdictTally, 0, len(t.verdicts)),
+		Servers:   make([]event.Server, 0, len(t.servers)),
+		Warnings:  []string{},
+	}
+	if !t.Start.IsZero() {
+		s.DurationNS = int64(now.Sub(t.Start))
+	}
+	for _, v := range t.verdicts {
+		s.Verdicts = append(s.Verdicts, *v)
+	}
+	slices.SortFunc(s.Verdicts, func(a, b event.VerdictTally) int {
+		return cmp.Or(cmp.Compare(b.Resets, a.Resets), cmp.Compare(a.Rule, b.Rule))
+	})
+	for _, key := range sortedServers(t.servers) {
+		a := t.servers[key]
+		server := a.server
+		server.AgeNS = int64(now.Sub(a.at))
+		s.Servers = append(s.Servers, server)
+	}
+	return s
+}
+
+func sortedServers(servers map[serverKey]*asking) []serverKey {
+	keys := make([]serverKey, 0, len(servers))
+	for key := range servers {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, func(a, b serverKey) int {
+		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.netns, b.netns))
+	})
+	return keys
+}
+
+func (k processKey) String() string {
+	if k.pid == 0 {
+		return k.comm
+	}
+	return processName(k.pid, k.comm, k.label)
+}
+
+func remoteString(ap netip.AddrPort) string {
+	if ap.Port() == 0 {
+		return ap.Addr().String()
+	}
+	return ap.String()
+}
+
+// counter counts by key, and the rest together once it holds MaxKeys keys.
+type counter[K comparable] struct {
+	m      map[K]*counts
+	others counts
+}
+
+type counts struct{ sent, received uint64 }
+
+func (c *counts) add(sent bool) {
+	if sent {
+		c.sent++
+	} else {
+		c.received++
+	}
+}
+
+func (c *counter[K]) add(key K, sent bool) {
+	n := c.m[key]
+	if n == nil {
+		if len(c.m) >= MaxKeys {
+			c.others.add(sent)
+			return
+		}
+		if c.m == nil {
+			c.m = make(map[K]*counts)
+		}
+		n = new(counts)
+		c.m[key] = n
+	}
+	n.add(sent)
+}
+
+// rows are the keys' counts, most first, equal ones by name, the rest last.
+func (c *counter[K]) rows(name func(K) string) []event.Tally {
+	rows := make([]event.Tally, 0, len(c.m)+1)
+	for key, n := range c.m {
+		rows = append(rows, event.Tally{Key: name(key), Sent: n.sent, Received: n.received})
+	}
+	slices.SortFunc(rows, func(a, b event.Tally) int {
+		return cmp.Or(cmp.Compare(b.Sent+b.Received, a.Sent+a.Received),
+			cmp.Compare(a.Key, b.Key), cmp.Compare(b.Sent, a.Sent))
+	})
+	if n := c.others; n != (counts{}) {
+		rows = append(rows, event.Tally{Key: Others, Sent: n.sent, Received: n.received})
+	}
+	return rows
+}

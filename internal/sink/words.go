@@ -1,0 +1,221 @@
+package sink
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"rstwhy/internal/event"
+)
+
+// Bounds of foreign strings in text, in columns. The JSON sink has the whole
+// of them.
+const (
+	maxComm    = 32 // a comm has 15 bytes; its escapes may be longer
+	maxLabel   = 48
+	maxVersion = 48
+	maxWord    = 32
+	maxWhy     = 400
+	maxAdvice  = 600
+)
+
+// Legend explains the marks of the PROCESS column; it is part of --help.
+const Legend = `PROCESS is name[pid] and, for a JVM, what it runs.
+  java[2211]?  the process is remembered, not proven, to hold the connection
+  ?            a process holds or held the socket, and it is not known which
+  -            no process is concerned: the kernel answered by itself
+`
+
+// noProcess tells whether a reset concerns no process at all: nothing was
+// found under its addresses, neither a socket nor the memory of one.
+func noProcess(r *event.Reset) bool {
+	return r.Owner == nil && r.Socket == event.SocketNone && !r.Facts.TombstoneHit && r.Cause != "late-data"
+}
+
+// processName is the process as the summary and the PROCESS column name it.
+// The result is not escaped.
+func processName(pid uint32, comm, label string) string {
+	name := comm + "[" + strconv.FormatUint(uint64(pid), 10) + "]"
+	if label != "" {
+		name += " " + label
+	}
+	return name
+}
+
+// process is the PROCESS column, escaped, in at most width columns.
+func process(r *event.Reset, width int) string {
+	switch {
+	case r.Owner != nil:
+		mark := ""
+		if !r.OwnerProven {
+			mark = "?"
+		}
+		name := fmt.Sprintf("%s[%d]%s", Escape(r.Owner.Comm, maxComm), r.Owner.PID, mark)
+		if room := width - columns(name) - 1; r.Owner.Label != "" && room >= 4 {
+			name += " " + Escape(label(r.Owner.Label, room), room)
+		}
+		return name
+	case noProcess(r):
+		return "-"
+	default:
+		return "?"
+	}
+}
+
+// label shortens what a process runs from its left: the packages before a
+// class, the directories before a jar. What is left says what runs.
+func label(s string, room int) string {
+	if len(s) <= room {
+		return s
+	}
+	s = s[strings.LastIndexByte(s, '/')+1:]
+	if strings.HasSuffix(s, ".jar") || strings.HasSuffix(s, ".war") {
+		return s
+	}
+	for len(s) > room {
+		_, class, ok := strings.Cut(s, ".")
+		if !ok {
+			break
+		}
+		s = class
+	}
+	return s
+}
+
+// was is what the connection was before the reset, in the kernel's words.
+func was(r *event.Reset) string {
+	switch {
+	case r.Socket == event.SocketTimewait, r.Socket == event.SocketNone && (r.Facts.TombstoneHit || r.Cause == "late-data"):
+		return "closed"
+	case r.State == nil:
+		return "-"
+	case *r.State == "CLOSE" || *r.State == "TIME_WAIT":
+		return "closed"
+	default:
+		return Escape(*r.State, 12)
+	}
+}
+
+func direction(d event.Direction) string {
+	if d == event.Sent {
+		return "SENT"
+	}
+	return "RECV"
+}
+
+// outcomes say what came of asking a ZooKeeper server, where that is not its
+// version.
+var outcomes = map[event.Outcome]string{
+	event.OutcomeOK:             "answered, and told no version",
+	event.OutcomeNotWhitelisted: "version 3.4.10 or later (it refuses four-letter words: not in the whitelist)",
+	event.OutcomeNotServing:     "it says that it is not currently serving requests",
+	event.OutcomeTLSOnly:        "version unknown, its port seems to speak TLS only",
+	event.OutcomeRefused:        "version unknown, it refuses connections",
+	event.OutcomeReset:          "version unknown, it accepted our question and closed without an answer",
+	event.OutcomeTimeout:        "version unknown, it did not answer in time",
+	event.OutcomeUnreachable:    "version unknown, it cannot be reached from here",
+	event.OutcomeNotZooKeeper:   "no ZooKeeper, something else answers",
+	event.OutcomeKeeper:         "ClickHouse Keeper, not Apache ZooKeeper",
+	event.OutcomePending:        "version not yet known, it was asked and has not answered so far",
+	event.OutcomeDisabled:       "version unknown, it was not asked (--no-probe, or no probe was allowed)",
+}
+
+// serverWords is what is known of a ZooKeeper server, without its address.
+func serverWords(s *event.Server) string {
+	var words []string
+	if s.Version != "" {
+		words = append(words, Escape(s.Version, maxVersion))
+	}
+	if s.Mode != "" {
+		words = append(words, Escape(s.Mode, maxWord))
+	}
+	if s.Outcome != event.OutcomeOK || s.Version == "" {
+		text, ok := outcomes[s.Outcome]
+		if !ok {
+			text = "version unknown, " + Escape(string(s.Outcome), maxWord)
+		}
+		if s.Version != "" {
+			text = strings.TrimPrefix(text, "version unknown, ")
+		}
+		words = append(words, text)
+	}
+	out := strings.Join(words, ", ")
+	if age := asked(s); age != "" {
+		out += " (" + age + ")"
+	}
+	return out
+}
+
+// asked says how old an answer is where that may matter: servers change their
+// mode, and are upgraded, between two answers.
+func asked(s *event.Server) string {
+	switch {
+	case s.Outcome == event.OutcomePending || s.Outcome == event.OutcomeDisabled:
+		return ""
+	case s.AgeNS < 0:
+		return "asked after the reset"
+	case s.AgeNS >= int64(time.Minute):
+		return "asked " + span(s.AgeNS) + " ago"
+	}
+	return ""
+}
+
+// zookeeperWords is the ZooKeeper part of a record's second line.
+func zookeeperWords(z *event.ZooKeeper) string {
+	var parts []string
+	if z.Server != nil {
+		who := "ZooKeeper server"
+		if z.Role == event.RoleServer {
+			who = "this ZooKeeper server"
+		}
+		parts = append(parts, who+": "+serverWords(z.Server))
+	}
+	if c := z.Client; c != nil && (c.Version != "" || c.Transport != "") {
+		text := "client library"
+		if c.Version != "" {
+			text += " " + Escape(c.Version, maxVersion)
+		}
+		if c.Transport != "" {
+			text += " (" + Escape(c.Transport, maxWord) + ")"
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// second is a record's second line, or nothing where a reader would do the
+// same without it.
+func second(r *event.Reset) string {
+	var parts []string
+	if r.ZooKeeper != nil {
+		if s := zookeeperWords(r.ZooKeeper); s != "" {
+			parts = append(parts, s+".")
+		}
+	}
+	if v := r.Verdict; v != nil {
+		title := strings.TrimSuffix(Escape(v.Title, maxAdvice), ".")
+		parts = append(parts, fmt.Sprintf("%s (%s).", title, Escape(string(v.Confidence), maxWord)))
+		if len(v.Do) > 0 {
+			parts = append(parts, "Do: "+Escape(v.Do[0], maxAdvice))
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+// span is a duration as a person says it: two units, no fractions of seconds.
+func span(ns int64) string {
+	d := time.Duration(ns).Round(time.Second)
+	switch {
+	case ns < int64(time.Second):
+		return time.Duration(ns).Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.String()
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	default:
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	}
+}

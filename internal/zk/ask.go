@@ -1,0 +1,182 @@
+package zk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rstwhy/internal/event"
+)
+
+const (
+	// DefaultTimeout bounds the connection attempt, and again the answer.
+	DefaultTimeout = 2500 * time.Millisecond
+
+	maxAnswer = 1 << 20 // kept of an answer; stat grows with the clients
+	maxDrain  = 4 << 20 // read beyond it, so that close() leaves nothing unread
+	drainTime = 500 * time.Millisecond
+)
+
+// Target is a server as one network namespace sees it.
+type Target struct {
+	NetNS  uint32         // inode of the namespace; 0 is this process's own
+	NSPath string         // /proc/PID/ns/net of a process in it; may be empty for the own one
+	Addr   netip.AddrPort // numeric: nothing here ever looks a name up
+}
+
+// Ask sends one word to one server on a connection of its own and waits for
+// the answer. timeout bounds the connection attempt and the answer, each; zero
+// means DefaultTimeout.
+func Ask(ctx context.Context, t Target, w Word, timeout time.Duration) Answer {
+	d := dialer{timeout: timeout}
+	return d.ask(ctx, t, w)
+}
+
+// dialer asks, and has each of its connections registered before the first
+// packet leaves.
+type dialer struct {
+	timeout  time.Duration
+	register func(local, remote netip.AddrPort, netns uint32) (release func())
+	ended    func(release func()) // takes over the release of a connection that ended
+}
+
+func (d *dialer) limit() time.Duration {
+	if d.timeout <= 0 {
+		return DefaultTimeout
+	}
+	return d.timeout
+}
+
+func (d *dialer) ask(ctx context.Context, t Target, w Word) Answer {
+	word := w.String()
+	if len(word) != 4 {
+		return Answer{Outcome: event.OutcomeDisabled, Detail: "no such four-letter word"}
+	}
+	t.Addr = unmap(t.Addr)
+	if why := unaskable(t.Addr); why != "" {
+		return Answer{Outcome: event.OutcomeUnreachable, Detail: why}
+	}
+	conn, done, err := d.dial(ctx, t)
+	defer done()
+	if err != nil {
+		return connectFailed(err)
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	a := d.exchange(conn, w, word)
+	if ctx.Err() != nil {
+		return connectFailed(context.Canceled)
+	}
+	return a
+}
+
+// exchange writes the four bytes and reads to the end of the answer.
+func (d *dialer) exchange(conn *net.TCPConn, w Word, word string) Answer {
+	conn.SetDeadline(time.Now().Add(d.limit()))
+	_, err := conn.Write([]byte(word))
+	text, readErr := io.ReadAll(io.LimitReader(conn, maxAnswer))
+	if readErr != nil {
+		err = readErr
+	}
+	if len(text) > 0 {
+		if err != nil || len(text) == maxAnswer {
+			drain(conn)
+		}
+		return partial(ParseAnswer(w, text), err)
+	}
+	switch {
+	case err == nil:
+		return ParseAnswer(w, nil)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return silent(conn, d.limit())
+	case errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE):
+		return Answer{Outcome: event.OutcomeReset, Detail: "reset without a byte of answer"}
+	}
+	return connectFailed(err)
+}
+
+// partial judges an answer whose end is an error: servers before 3.5 may reset
+// behind a complete answer, and some stall in the middle of one.
+func partial(a Answer, err error) Answer {
+	if err == nil || a.Outcome != event.OutcomeNotZooKeeper {
+		return a
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		a.Detail += ", and the connection stays open"
+	}
+	return a
+}
+
+// silent tells a port that waits for more than four bytes, as TLS does (a TLS
+// record header has five), from a process that does not run: the former closes
+// when it sees the end of our side, the latter does nothing.
+func silent(conn *net.TCPConn, waited time.Duration) Answer {
+	conn.CloseWrite()
+	conn.SetDeadline(time.Now().Add(drainTime))
+	n, err := io.Copy(io.Discard, io.LimitReader(conn, maxDrain))
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		return Answer{Outcome: event.OutcomeTimeout, Detail: fmt.Sprintf(
+			"connected, but no answer in %v and no reaction to our end: stopped, overloaded or cut off", waited)}
+	}
+	return Answer{Outcome: event.OutcomeTLSOnly, Detail: fmt.Sprintf(
+		"took the four bytes and stayed silent for %v, as a TLS port does", waited)}
+}
+
+// drain reads what is left. Closing with unread data would reset the server
+// (RFC 2525, section 2.17).
+func drain(conn *net.TCPConn) {
+	conn.CloseWrite()
+	conn.SetDeadline(time.Now().Add(drainTime))
+	io.Copy(io.Discard, io.LimitReader(conn, maxDrain))
+}
+
+// connectFailed names the outcome of a connection that did not come about.
+func connectFailed(err error) Answer {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED):
+		return Answer{Outcome: event.OutcomeRefused, Detail: "nobody listens there, or a firewall rejects"}
+	case errors.Is(err, unix.ECONNRESET):
+		return Answer{Outcome: event.OutcomeReset, Detail: "reset while connecting"}
+	case errors.Is(err, errNamespace):
+		return Answer{Outcome: event.OutcomeUnreachable, Detail: printable(err.Error(), maxDetail)}
+	case errors.Is(err, context.Canceled):
+		return Answer{Outcome: event.OutcomeDisabled, Detail: "the request was cancelled"}
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return Answer{Outcome: event.OutcomeTimeout, Detail: "no answer to the connection attempt"}
+	}
+	return Answer{Outcome: event.OutcomeUnreachable, Detail: printable(reason(err), maxDetail)}
+}
+
+// reason is the kernel's word for the failure where there is one; the net
+// package's text repeats the addresses around it.
+func reason(err error) string {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno.Error()
+	}
+	return err.Error()
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// unaskable says why an address can be no server.
+func unaskable(a netip.AddrPort) string {
+	switch ip := a.Addr(); {
+	case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "not the address of one host"
+	case a.Port() == 0:
+		return "port 0"
+	}
+	return ""
+}
