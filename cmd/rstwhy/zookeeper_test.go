@@ -86,6 +86,9 @@ func zkTestTrace(t *testing.T, bin string, sites []*zkSite) {
 		t.Run(s.release.Suite, func(t *testing.T) { causes[i] = s.testTrace(t, tr) })
 	}
 	t.Run("Java client", func(t *testing.T) { sites[0].testJavaClient(t, tr, sites[len(sites)-1]) })
+	for _, s := range sites {
+		t.Run("killed client/"+s.release.Suite, func(t *testing.T) { s.testKilledClient(t, tr) })
+	}
 	time.Sleep(time.Second) // the last records are held for their owner
 	summary := tr.stop(t)
 

@@ -58,12 +58,13 @@ func (r ZKRelease) Start(ctx context.Context, jars string, c ZKConfig) (*ZKProce
 const ZKClientClass = "org.apache.zookeeper.ZooKeeperMain"
 
 // StartClient runs that shell, a real client with the Java library of this
-// release, with one command. It connects, and reconnects, by itself.
-func (r ZKRelease) StartClient(jars string, ns *LinkNS, dir string, server netip.AddrPort, command ...string) (*ZKProcess, error) {
+// release. It connects, and reconnects, by itself, and waits for commands that
+// never come.
+func (r ZKRelease) StartClient(jars string, ns *LinkNS, dir string, server netip.AddrPort) (*ZKProcess, error) {
 	if err := zkLogging(dir); err != nil {
 		return nil, fmt.Errorf("configure the ZooKeeper client: %w", err)
 	}
-	return r.java(jars, ns, dir, ZKClientClass, append([]string{"-server", server.String()}, command...)...)
+	return r.java(jars, ns, dir, ZKClientClass, "-server", server.String())
 }
 
 // java runs a main class of the release's jars in a namespace, its output in
@@ -88,6 +89,10 @@ func (r ZKRelease) java(jars string, ns *LinkNS, dir, class string, args ...stri
 	cmd := exec.Command(java, append([]string{"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		"-cp", strings.Join(classes, ":"), class}, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	// The shell ends at the end of its input: give it one that stays open.
+	if _, err := cmd.StdinPipe(); err != nil {
+		return nil, fmt.Errorf("run ZooKeeper %s: %w", r.Version, err)
+	}
 	if err := ns.Do(cmd.Start); err != nil {
 		return nil, fmt.Errorf("run ZooKeeper %s: %w", r.Version, err)
 	}
