@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -90,9 +91,7 @@ func (s silently) Unwrap() error { return s.err }
 
 func inspect() (*checkReport, error) {
 	rep := &checkReport{Type: "check", Schema: 1, Hooks: []checkHook{}, MissingCapabilities: []capability{}, Warnings: []string{}}
-	for _, c := range owner.MissingCapabilities() {
-		rep.MissingCapabilities = append(rep.MissingCapabilities, capability{c.Name, c.Without})
-	}
+	rep.MissingCapabilities = append(rep.MissingCapabilities, missingCapabilities()...)
 	host, err := owner.InHostPIDNamespace()
 	if err != nil {
 		rep.Warnings = append(rep.Warnings, err.Error())
@@ -181,10 +180,7 @@ func withCapabilities(err error) error {
 	if !isPermission(err) {
 		return err
 	}
-	var missing []capability
-	for _, c := range owner.MissingCapabilities() {
-		missing = append(missing, capability{c.Name, c.Without})
-	}
+	missing := missingCapabilities()
 	if len(missing) == 0 {
 		return err
 	}
@@ -201,3 +197,11 @@ func (e permissionError) Error() string {
 }
 func (e permissionError) Unwrap() error { return e.err }
 
+func missingCapabilities() []capability {
+	var out []capability
+	for _, line := range owner.Missing() {
+		name, lost, _ := strings.Cut(line, ": ")
+		out = append(out, capability{name, lost})
+	}
+	return out
+}

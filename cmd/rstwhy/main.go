@@ -25,9 +25,10 @@ const (
 )
 
 // usageError marks errors of the command line.
-type usageError struct{ error }
+type usageError struct{ err error }
 
-func (e usageError) Unwrap() error { return e.error }
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 

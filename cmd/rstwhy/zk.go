@@ -17,12 +17,6 @@ import (
 	"rstwhy/internal/zk"
 )
 
-// usageError is a mistake on the command line (exit status 2).
-type usageError struct{ err error }
-
-func (e usageError) Error() string { return e.err.Error() }
-func (e usageError) Unwrap() error { return e.err }
-
 // errNoVersion ends rstwhy zk with status 1.
 var errNoVersion = errors.New("not every server told its version")
 
