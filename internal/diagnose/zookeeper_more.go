@@ -123,7 +123,7 @@ var zkRemainder = Rule{
 	Because: with(
 		Line{[]Condition{localServer}, "the server had read {consumed} and left {unread} unread"},
 		Line{[]Condition{localClient}, "the client had sent {sent} and received {received}"},
-		Line{[]Condition{excludes1702, plainApache}, "the byte counts exclude ZOOKEEPER-1702"},
+		Line{[]Condition{excludes1702, answersAsZooKeeper}, "the byte counts exclude ZOOKEEPER-1702"},
 		Line{[]Condition{clientFixed}, "the client library is not affected by ZOOKEEPER-1702"},
 	),
 	Do:      remainderSteps,
