@@ -38,15 +38,15 @@ func TestContainerID(t *testing.T) {
 
 		"/kubepods.slice/crio-conmon-" + idA + ".scope":  "",
 		"/machine.slice/libpod-conmon-" + idA + ".scope": "",
-		"/process_api/" + idA:                            "", // no runtime's name
-		"/docker/" + idA[:63]:                            "",
-		"/docker/" + idA + "0":                           "",
-		"/docker/" + strings.ToUpper(idA):                "",
-		"/docker/buildkit":                               "",
-		"/docker-" + idA[:12] + ".scope":                 "",
-		"/system.slice/ssh.service":                      "",
-		"/":                                              "",
-		"":                                               "",
+		"/sandbox/" + idA:                 "", // no runtime's name
+		"/docker/" + idA[:63]:             "",
+		"/docker/" + idA + "0":            "",
+		"/docker/" + strings.ToUpper(idA): "",
+		"/docker/buildkit":                "",
+		"/docker-" + idA[:12] + ".scope":  "",
+		"/system.slice/ssh.service":       "",
+		"/":                               "",
+		"":                                "",
 	} {
 		if got := ContainerID(path); got != want {
 			t.Errorf("%s: got %q, want %q", path, got, want)
