@@ -141,6 +141,16 @@ func TestAsk(t *testing.T) {
 		{"reset at once", func(c *net.TCPConn, _ string) { c.SetLinger(0); c.Close() }, event.OutcomeReset, ""},
 		{"closed at once", func(c *net.TCPConn, _ string) { c.CloseWrite() }, event.OutcomeReset, ""},
 		{"silent until our end", func(*net.TCPConn, string) {}, event.OutcomeTLSOnly, ""},
+		{"speaks at our end", func(c *net.TCPConn, _ string) {
+			io.Copy(io.Discard, c)
+			c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+			c.CloseWrite()
+		}, event.OutcomeNotZooKeeper, ""},
+		{"slow", func(c *net.TCPConn, _ string) {
+			time.Sleep(short + drainTime/2)
+			c.Write(srvr)
+			c.CloseWrite()
+		}, event.OutcomeOK, "3.8.0-${mvngit.commit.id}"},
 		{"stopped", func(*net.TCPConn, string) { time.Sleep(short + drainTime + short) }, event.OutcomeTimeout, ""},
 		{"banner and wait", func(c *net.TCPConn, _ string) { c.Write([]byte("220 mail\x1b[31m ESMTP\r\n")) }, event.OutcomeNotZooKeeper, ""},
 		{"endless", func(c *net.TCPConn, _ string) {
