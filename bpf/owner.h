@@ -50,6 +50,30 @@ static __always_inline u8 ending(struct task_struct *task, s32 *code)
 	return task->signal->oom_mm ? ENDED_OOM : ENDED_EXIT;
 }
 
+/* onlooker tells a task that merely looked at another process's descriptors
+ * when the holder closed: the file's last reference is dropped in its context
+ * (fs/proc/fd.c proc_fd_link, kernel/bpf/task_iter.c), and so is the socket. */
+static __always_inline bool onlooker(struct task_struct *task)
+{
+	struct pt_regs *regs;
+	u32 nr;
+	int i;
+
+	if (task->flags & PF_EXITING)
+		return false;
+	if (task->tgid == self_tgid)
+		return true;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	if (bpf_core_field_exists(regs->orig_ax))
+		nr = BPF_CORE_READ(regs, orig_ax);
+	else
+		nr = BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
+	for (i = 0; i < READING_CALLS; i++)
+		if (reading_calls[i] == nr)
+			return true;
+	return false;
+}
+
 static __always_inline void announce(struct owner *o)
 {
 	struct process_key key = { .start_ns = o->start_ns, .tgid = o->tgid };

@@ -492,7 +492,7 @@ int tp_btf__tcp_destroy_sock(u64 *ctx)
 	if (!s || !s->doubt)
 		return 0;
 	task = acting_task(sk);
-	if (!task)
+	if (!task || onlooker(task))
 		return 0;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {

@@ -126,7 +126,7 @@ func Live(ctx context.Context, opts Options) error {
 			return err
 		}
 	}
-	s.firstWalk()
+	s.rememberHolders(live.First)
 	if opts.Ready != nil {
 		if err := opts.Ready(); err != nil {
 			return err
@@ -135,14 +135,9 @@ func Live(ctx context.Context, opts Options) error {
 	return s.run(ctx)
 }
 
-// firstWalk gives the sockets that are older than rstwhy their owners, and
-// describes those processes while they live.
-func (s *session) firstWalk() {
-	holders, err := s.live.Walk()
-	if err != nil {
-		s.opts.Log.Warn().Err(err).Msg("sockets older than rstwhy have no owner until they act")
-		return
-	}
+// rememberHolders describes the processes that held sockets at start while
+// they live: a dying one has no command line.
+func (s *session) rememberHolders(holders []probe.Holder) {
 	type id struct {
 		pid   uint32
 		start uint64

@@ -35,6 +35,7 @@ type Live struct {
 	links  []link.Link
 	ring   *ringbuf.Reader
 	record ringbuf.Record
+	First  []Holder // what the walk at start found
 	progs  map[string]*ebpf.Program
 	states []HookState
 	names  Names
@@ -87,6 +88,9 @@ func setConstants(spec *ebpf.CollectionSpec, f Filter) error {
 	}
 	if err := spec.Variables["filters"].Set(wire); err != nil {
 		return fmt.Errorf("set filters: %w", err)
+	}
+	if err := spec.Variables["reading_calls"].Set(readingCalls()); err != nil {
+		return fmt.Errorf("set system calls that only read: %w", err)
 	}
 	if err := spec.Variables["self_tgid"].Set(uint32(os.Getpid())); err != nil {
 		return fmt.Errorf("set own pid: %w", err)
@@ -153,10 +157,17 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, c Candidate) 
 			return fmt.Errorf("attach %s: %w", c.Program, err)
 		}
 		l.walkIter = it
+		return l.firstWalk()
 	case "syscall":
 		return l.measureHZ(prog)
 	}
 	return nil
+}
+
+// firstWalk gives sockets that are older than rstwhy their owners.
+func (l *Live) firstWalk() (err error) {
+	l.First, err = l.Walk()
+	return err
 }
 
 // measureHZ compares jiffies with the boot clock over 50 ms.
