@@ -37,6 +37,20 @@ type Lab struct {
 	mu    sync.Mutex
 	next  int
 	inits map[string]*Worker // holder of each namespace
+	pids  map[int]bool
+}
+
+// Has tells whether a process is, or was, the lab's.
+func (l *Lab) Has(pid int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pids[pid]
+}
+
+func (l *Lab) remember(pid int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pids[pid] = true
 }
 
 // Open checks what the lab needs and cleans up nothing: Close does.
@@ -44,7 +58,7 @@ func Open() (*Lab, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("lab: provoking resets needs root (TCP_REPAIR, network namespaces); run it with sudo")
 	}
-	return &Lab{inits: map[string]*Worker{}}, nil
+	return &Lab{inits: map[string]*Worker{}, pids: map[int]bool{}}, nil
 }
 
 // Close ends the processes that hold the namespaces.
@@ -109,6 +123,7 @@ func (b *Bench) worker(role string, s side) *Worker {
 			fail("%w", err)
 		}
 		w.Addr = map[Place]string{IPv4: "127.0.0.1", IPv6: "::1", Mapped: "127.0.0.1"}[b.place]
+		b.lab.remember(w.PID)
 		b.workers = append(b.workers, w)
 	}
 	return w
@@ -182,6 +197,7 @@ func (b *Bench) spawnFrom(parent *Worker, comm string, fd int) *Worker {
 	defer parent.mu.Unlock()
 	r := parent.callWith(command{Op: "spawn", FD: fd, Str: comm}, far)
 	w := &Worker{PID: r.N, Comm: comm, Addr: parent.Addr, ctx: b.ctx, conn: near, pidfd: -1}
+	b.lab.remember(w.PID)
 	b.workers = append(b.workers, w)
 	if w.pidfd, err = unix.PidfdOpen(w.PID, 0); err == nil {
 		err = w.greet()
@@ -201,6 +217,7 @@ func (b *Bench) forkFrom(parent *Worker) *forked {
 	defer far.Close()
 	r := parent.callWith(command{Op: "fork"}, far)
 	f := &forked{child: r.N, parent: parent, conn: near, pidfd: -1}
+	b.lab.remember(f.child)
 	parent.kids = append(parent.kids, f)
 	if f.pidfd, err = unix.PidfdOpen(f.child, 0); err != nil {
 		fail("fork %s: %w", parent.Comm, err)

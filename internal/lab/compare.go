@@ -60,8 +60,8 @@ func (k key) connection() connection {
 // Compare matches what a tracer told to what happened. Every truth needs its
 // own record; a record on a connection of the lab's, or with an owner
 // from the lab, needs a truth. What else the host did is ignored. Records of one
-// end of one connection are matched in the order of time.
-func Compare(truths []Truth, resets []event.Reset) (scores []Score, findings []Finding) {
+// end of one connection are matched in the order of time. Lab.Has is the usual mine.
+func Compare(truths []Truth, resets []event.Reset, mine func(pid int) bool) (scores []Score, findings []Finding) {
 	told := map[key][]*event.Reset{}
 	for i := range resets {
 		told[resetKey(&resets[i])] = append(told[resetKey(&resets[i])], &resets[i])
@@ -85,9 +85,9 @@ func Compare(truths []Truth, resets []event.Reset) (scores []Score, findings []F
 		findings = append(findings, f...)
 	}
 	for k, list := range told {
-		scenario, mine := ours[k.connection()]
+		scenario, known := ours[k.connection()]
 		for _, r := range list {
-			if mine || r.Owner != nil && strings.HasPrefix(r.Owner.Comm, "lab-") {
+			if known || r.Owner != nil && mine(int(r.Owner.PID)) {
 				findings = append(findings, Finding{Scenario: scenario, What: "unexpected record", Reset: r})
 			}
 		}

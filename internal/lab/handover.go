@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -37,8 +39,10 @@ func (w *worker) take(*command, []int) (reply, error) {
 }
 
 func environment(name string) []string {
+	// A worker may start workers, and of two equal names the first one counts.
+	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, roleVariable+"=") })
 	// A worker allocates next to nothing, and its threads should stay few.
-	return append(os.Environ(), roleVariable+"=worker "+name, "GOMAXPROCS=2", "GOGC=off")
+	return append(env, roleVariable+"=worker "+name, "GOMAXPROCS=2", "GOGC=off")
 }
 
 // spawn starts another worker, as a server starts its children: fork and exec,

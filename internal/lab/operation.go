@@ -186,11 +186,19 @@ func (w *worker) fill(c *command, _ []int) (reply, error) {
 	return reply{N: total}, nil
 }
 
+// recv waits in poll() for data, or in recv() itself where its second number
+// is 1.
 func (w *worker) recv(c *command, _ []int) (reply, error) {
-	if err := ready(c.FD, unix.POLLIN, 5*time.Second); err != nil {
+	flags, err := unix.MSG_DONTWAIT, error(nil)
+	if c.num(1) == 1 {
+		flags, err = 0, unix.SetsockoptTimeval(c.FD, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5})
+	} else {
+		err = ready(c.FD, unix.POLLIN, 5*time.Second)
+	}
+	if err != nil {
 		return reply{}, err
 	}
-	n, _, err := unix.Recvfrom(c.FD, make([]byte, c.num(0)), unix.MSG_DONTWAIT)
+	n, _, err := unix.Recvfrom(c.FD, make([]byte, c.num(0)), flags)
 	return reply{N: n}, err
 }
 
