@@ -177,6 +177,7 @@ func (w *Worker) greet() error {
 	if err != nil {
 		return err
 	}
+	w.mailbox = r.Str
 	var st unix.Stat_t
 	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/net", w.PID), &st); err != nil {
 		return err
@@ -187,7 +188,7 @@ func (w *Worker) greet() error {
 
 // spawnFrom lets a worker start another one, which inherits its network
 // namespace and, where fd is not negative, the socket.
-func (b *Bench) spawnFrom(parent *Worker, comm string, fd int) *Worker {
+func (b *Bench) spawnFrom(parent *Worker, comm string, fd int, cloneFlags ...int) *Worker {
 	near, far, err := channel()
 	if err != nil {
 		fail("start %s: %w", comm, err)
@@ -195,7 +196,7 @@ func (b *Bench) spawnFrom(parent *Worker, comm string, fd int) *Worker {
 	defer far.Close()
 	parent.mu.Lock()
 	defer parent.mu.Unlock()
-	r := parent.callWith(command{Op: "spawn", FD: fd, Str: comm}, far)
+	r := parent.callWith(command{Op: "spawn", FD: fd, Str: comm, Num: cloneFlags}, far)
 	w := &Worker{PID: r.N, Comm: comm, Addr: parent.Addr, ctx: b.ctx, conn: near, pidfd: -1}
 	b.lab.remember(w.PID)
 	b.workers = append(b.workers, w)

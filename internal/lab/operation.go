@@ -29,6 +29,10 @@ func init() {
 		"send":       (*worker).send, "fill": (*worker).fill, "recv": (*worker).recv,
 		"shutdown": plain(func(c *command) error { return unix.Shutdown(c.FD, c.num(0)) }),
 		"close":    (*worker).close, "close-in-thread": (*worker).closeInThread,
+		"connect-in-thread": func(w *worker, c *command, _ []int) (r reply, err error) {
+			err = inThread("lab-any-thread", func() error { r, err = w.connect(c, nil); return err })
+			return r, err
+		},
 		"setint": plain(func(c *command) error { return unix.SetsockoptInt(c.FD, c.num(0), c.num(1), c.num(2)) }),
 		"linger": plain(func(c *command) error {
 			return unix.SetsockoptLinger(c.FD, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: int32(c.num(0))})
@@ -207,16 +211,20 @@ func (w *worker) close(c *command, _ []int) (reply, error) {
 	return reply{}, unix.Close(c.FD)
 }
 
-// closeInThread closes in a thread whose name is not the process's.
 func (w *worker) closeInThread(c *command, _ []int) (reply, error) {
 	delete(w.sockets, c.FD)
+	return reply{}, inThread(c.Str, func() error { return unix.Close(c.FD) })
+}
+
+// inThread works in a thread whose name is not the process's.
+func inThread(name string, f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the named thread ends with the goroutine
-		setComm(c.Str)
-		done <- unix.Close(c.FD)
+		setComm(name)
+		done <- f()
 	}()
-	return reply{}, <-done
+	return <-done
 }
 
 // deaf makes the socket drop every segment that arrives (tcp_filter() in
