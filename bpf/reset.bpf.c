@@ -95,6 +95,7 @@ static __always_inline void from_tombstone(struct reset_event *e, const struct t
 	if (!b)
 		return;
 	e->flags |= RESET_TOMBSTONE;
+	e->flags &= ~RESET_DOUBT; /* about the connection that is gone, not about the listener */
 	if (b->active_open == 1)
 		e->flags |= RESET_ACTIVE_OPEN;
 	if (b->active_open == 2)
