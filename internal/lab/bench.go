@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"sync"
@@ -89,6 +88,7 @@ type Bench struct {
 	ctx     context.Context
 	place   Place
 	workers []*Worker
+	undo    []func() // run after the workers have gone
 }
 
 // side names the two ends of a link.
@@ -250,7 +250,10 @@ func (b *Bench) close() {
 	for _, w := range b.workers {
 		w.stop()
 	}
-	b.workers = nil
+	for _, f := range b.undo {
+		f()
+	}
+	b.workers, b.undo = nil, nil
 }
 
 func (w *Worker) vanish() {
@@ -290,9 +293,4 @@ func waitPidfd(pidfd int) {
 			return
 		}
 	}
-}
-
-// addr gives an address of a worker's side with a port.
-func (w *Worker) addr(port uint16) netip.AddrPort {
-	return netip.AddrPortFrom(netip.MustParseAddr(w.Addr), port)
 }

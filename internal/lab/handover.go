@@ -42,8 +42,9 @@ func (w *worker) take(*command, []int) (reply, error) {
 func environment(name string) []string {
 	// A worker may start workers, and of two equal names the first one counts.
 	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, roleVariable+"=") })
-	// A worker allocates next to nothing, and its threads should stay few.
-	return append(env, roleVariable+"=worker "+name, "GOMAXPROCS=2", "GOGC=off")
+	// A worker allocates next to nothing, its threads should stay few, and the
+	// runtime's own signals would interrupt system calls.
+	return append(env, roleVariable+"=worker "+name, "GOMAXPROCS=2", "GOGC=off", "GODEBUG=asyncpreemptoff=1")
 }
 
 // spawn starts another worker, as a server starts its children: fork and exec,

@@ -48,6 +48,7 @@ func init() {
 		"address": plain(func(c *command) error { return linkAddress(c.Str) }),
 		"veth":    plain(func(c *command) error { return makeVeth("lab0", "lab1", c.num(0)) }),
 		"sysctl":  plain(writeSysctl),
+		"eat":     plain(eat),
 	}
 }
 
@@ -123,7 +124,21 @@ func (w *worker) connect(c *command, _ []int) (reply, error) {
 		}
 		return reply{}, err
 	}
-	return reply{}, unix.Connect(c.FD, sa)
+	err = unix.Connect(c.FD, sa)
+	if err == unix.EINTR { // goes on by itself, connect(2)
+		if err = ready(c.FD, unix.POLLOUT, 5*time.Second); err == nil {
+			err = socketError(c.FD)
+		}
+	}
+	return reply{}, err
+}
+
+func socketError(fd int) error {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && n != 0 {
+		err = unix.Errno(n)
+	}
+	return err
 }
 
 func disconnect(c *command) error {
@@ -202,7 +217,10 @@ func (w *worker) recv(c *command, _ []int) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	n, _, err := unix.Recvfrom(c.FD, make([]byte, c.num(0)), flags)
+	n, buf := 0, make([]byte, c.num(0))
+	for err = unix.EINTR; err == unix.EINTR; {
+		n, _, err = unix.Recvfrom(c.FD, buf, flags)
+	}
 	return reply{N: n}, err
 }
 
