@@ -26,6 +26,12 @@ type Score struct {
 	Told     int // of these, found among the records
 	Right    int // of these, right in everything
 	Named    int // of these, with an owner
+	Records  int // that tell of them; more where a truth repeats
+}
+
+// Add sums up.
+func (s *Score) Add(o Score) {
+	s.Truths, s.Told, s.Right, s.Named, s.Records = s.Truths+o.Truths, s.Told+o.Told, s.Right+o.Right, s.Named+o.Named, s.Records+o.Records
 }
 
 // clockError is what the start of a process, kept in ticks, may seem to lie
@@ -114,7 +120,7 @@ func match(t *Truth, list []*event.Reset, s *Score) (rest []*event.Reset, findin
 	for t.Repeats && n < len(list) && fits(list[n]) {
 		n++
 	}
-	s.Told++
+	s.Told, s.Records = s.Told+1, s.Records+n
 	for _, r := range list[:n] {
 		for _, what := range t.differences(r) {
 			findings = append(findings, Finding{Scenario: t.Scenario, What: what, Truth: t, Reset: r})
