@@ -33,7 +33,7 @@ func NewLinkNS() (*LinkNS, error) {
 			return fmt.Errorf("stat the new network namespace: %w", err)
 		}
 		ns.file, ns.inode = f, uint32(st.Ino)
-		if err := linkUp("lo"); err != nil {
+		if err := linkDeviceUp("lo"); err != nil {
 			f.Close()
 			return err
 		}
@@ -74,16 +74,16 @@ func linkThread(f func() error) error {
 	return <-done
 }
 
-// linkUp sets a device of the calling thread's namespace up.
-func linkUp(device string) error {
+// linkDeviceUp sets a device of the calling thread's namespace up.
+func linkDeviceUp(device string) error {
 	return linkIoctl(device, "set flags of", unix.SIOCSIFFLAGS, func(r *unix.Ifreq) error {
 		r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 		return nil
 	})
 }
 
-// linkAddress gives a device an IPv4 address and netmask.
-func linkAddress(device string, addr, mask [4]byte) error {
+// linkDeviceAddress gives a device an IPv4 address and netmask.
+func linkDeviceAddress(device string, addr, mask [4]byte) error {
 	if err := linkIoctl(device, "set address of", unix.SIOCSIFADDR, func(r *unix.Ifreq) error {
 		return r.SetInet4Addr(addr[:])
 	}); err != nil {
