@@ -1,6 +1,10 @@
 package diagnose
 
-import "rstwhy/internal/event"
+import (
+	"slices"
+
+	"rstwhy/internal/event"
+)
 
 // The ids of the causes. They are append-only: scripts and dashboards hold
 // them.
@@ -46,13 +50,13 @@ type Cause struct {
 }
 
 // Causes gives the table of causes, in the order of the documentation.
-func Causes() []Cause {
-	return append(append(append([]Cause{}, sentCauses...), receivedCauses...), unknownCause)
-}
+func Causes() []Cause { return slices.Clone(causes) }
+
+var causes = slices.Concat(sentCauses, receivedCauses, []Cause{unknownCause})
 
 // LookupCause finds a cause by its id.
 func LookupCause(id string) (Cause, bool) {
-	for _, c := range Causes() {
+	for _, c := range causes {
 		if c.ID == id {
 			return c, true
 		}

@@ -9,11 +9,9 @@ import (
 
 // fields are the values that a Line may name; each tells whether it is known.
 var fields = map[string]func(*event.Reset) (string, bool){
-	"local":      func(r *event.Reset) (string, bool) { return r.Local.String(), r.Local.Address.IsValid() },
 	"local.port": func(r *event.Reset) (string, bool) { return strconv.Itoa(int(r.Local.Port)), true },
 	"peer":       func(r *event.Reset) (string, bool) { return r.Peer.String(), r.Peer.Address.IsValid() },
 	"peer.host":  func(r *event.Reset) (string, bool) { return r.Peer.Address.String(), r.Peer.Address.IsValid() },
-	"peer.port":  func(r *event.Reset) (string, bool) { return strconv.Itoa(int(r.Peer.Port)), true },
 	"server": func(r *event.Reset) (string, bool) {
 		e, ok := serverEnd(r)
 		return e.String(), ok && e.Address.IsValid()

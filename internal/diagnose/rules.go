@@ -1,6 +1,10 @@
 package diagnose
 
-import "rstwhy/internal/event"
+import (
+	"slices"
+
+	"rstwhy/internal/event"
+)
 
 // Condition is a named, reusable test of a record.
 type Condition struct {
@@ -34,13 +38,13 @@ type Rule struct {
 }
 
 // Rules gives the table of rules in the order of their priority.
-func Rules() []Rule {
-	return append(append([]Rule{}, zookeeperRules...), generalRules...)
-}
+func Rules() []Rule { return slices.Clone(rules) }
+
+var rules = slices.Concat(zookeeperRules, generalRules)
 
 // LookupRule finds a rule by its id.
 func LookupRule(id string) (Rule, bool) {
-	for _, rule := range Rules() {
+	for _, rule := range rules {
 		if rule.ID == id {
 			return rule, true
 		}
@@ -51,7 +55,7 @@ func LookupRule(id string) (Rule, bool) {
 // Judge gives the verdict of the first rule that applies to the record, which
 // must have its cause; nil where none does.
 func Judge(r *event.Reset) *event.Verdict {
-	for _, rule := range Rules() {
+	for _, rule := range rules {
 		for _, c := range rule.Cases {
 			if all(c.When, r) {
 				return &event.Verdict{

@@ -200,11 +200,11 @@ func linkTUN(end LinkEnd) (*os.File, error) {
 		// poll reports an error (drivers/net/tun.c, tun_chr_poll).
 		f = os.NewFile(uintptr(fd), "/dev/net/tun")
 		mask := net.CIDRMask(end.Prefix.Bits(), 32)
-		if err := linkDeviceAddress(device, end.Prefix.Addr().As4(), [4]byte(mask)); err != nil {
+		if err := linkTunAddress(device, end.Prefix.Addr().As4(), [4]byte(mask)); err != nil {
 			f.Close()
 			return err
 		}
-		if err := linkDeviceUp(device); err != nil {
+		if err := linkTunUp(device); err != nil {
 			f.Close()
 			return err
 		}

@@ -33,7 +33,7 @@ func NewLinkNS() (*LinkNS, error) {
 			return fmt.Errorf("stat the new network namespace: %w", err)
 		}
 		ns.file, ns.inode = f, uint32(st.Ino)
-		if err := linkDeviceUp("lo"); err != nil {
+		if err := linkTunUp("lo"); err != nil {
 			f.Close()
 			return err
 		}
@@ -74,16 +74,16 @@ func linkThread(f func() error) error {
 	return <-done
 }
 
-// linkDeviceUp sets a device of the calling thread's namespace up.
-func linkDeviceUp(device string) error {
+// linkTunUp sets a device of the calling thread's namespace up.
+func linkTunUp(device string) error {
 	return linkIoctl(device, "set flags of", unix.SIOCSIFFLAGS, func(r *unix.Ifreq) error {
 		r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 		return nil
 	})
 }
 
-// linkDeviceAddress gives a device an IPv4 address and netmask.
-func linkDeviceAddress(device string, addr, mask [4]byte) error {
+// linkTunAddress gives a device an IPv4 address and netmask.
+func linkTunAddress(device string, addr, mask [4]byte) error {
 	if err := linkIoctl(device, "set address of", unix.SIOCSIFADDR, func(r *unix.Ifreq) error {
 		return r.SetInet4Addr(addr[:])
 	}); err != nil {

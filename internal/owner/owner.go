@@ -212,8 +212,10 @@ func (r *Resolver) learn(pid uint32, start uint64, comm string) *entry {
 	return e
 }
 
+// fresh tells whether another look would tell no more: not so where the kernel
+// saw another name than the one read, since then another program was executed.
 func (e *entry) fresh(comm string, now time.Time) bool {
-	return now.Sub(e.checked) < freshFor && (comm == "" || comm == e.Comm)
+	return now.Sub(e.checked) < freshFor && (comm == "" || e.Comm == "" || comm == e.Comm)
 }
 
 // keep takes from old what a dying process no longer shows: its memory, and

@@ -23,15 +23,23 @@ type Filter struct {
 // FilterEntries is how many addresses, and ports of a kind, a filter can hold.
 const FilterEntries = 8
 
-func (f Filter) wire() (kernelFilter, error) {
-	var w kernelFilter
+// Check says which flag was given too often.
+func (f Filter) Check() error {
 	for _, n := range []struct {
 		what string
 		len  int
 	}{{"--addr", len(f.Addrs)}, {"-P", len(f.Ports)}, {"-L", len(f.LocalPorts)}, {"-D", len(f.PeerPorts)}} {
 		if n.len > FilterEntries {
-			return w, fmt.Errorf("%s is given %d times; at most %d are possible", n.what, n.len, FilterEntries)
+			return fmt.Errorf("%s is given %d times; at most %d are possible", n.what, n.len, FilterEntries)
 		}
+	}
+	return nil
+}
+
+func (f Filter) wire() (kernelFilter, error) {
+	var w kernelFilter
+	if err := f.Check(); err != nil {
+		return w, err
 	}
 	for i, p := range f.Addrs {
 		bits := p.Bits()

@@ -5,15 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"path"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-const maxCmdline = 128 << 10 // ARG_MAX of one argument: MAX_ARG_STRLEN, include/uapi/linux/binfmts.h
+// maxCmdline leaves room for several arguments of the greatest length that the
+// kernel allows for one (128 KiB: MAX_ARG_STRLEN, include/uapi/linux/binfmts.h);
+// class paths are long, and the main class stands behind them.
+const maxCmdline = 512 << 10
 
 // ErrNoServer says that a process is no ZooKeeper server.
 var ErrNoServer = errors.New("not a ZooKeeper server")
@@ -65,12 +69,12 @@ func (t *tree) config(name string) (Config, error) {
 		}
 	}
 	if c.DataDir != "" {
-		if text, err := t.read(path.Join(c.DataDir, "myid")); err == nil {
+		if text, err := t.read(c.DataDir + "/myid"); err == nil {
 			c.own(string(text))
 		}
 	}
-	for _, p := range c.Members {
-		c.add(p)
+	for _, n := range slices.Sorted(maps.Keys(c.Members)) {
+		c.add(c.Members[n])
 	}
 	return c, nil
 }

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"rstwhy/internal/owner"
+	"rstwhy/internal/probe"
+	"rstwhy/internal/sink"
+)
+
+const containerNeeds = "this is not the host's pid namespace, so that pids would be taken for other processes'. " +
+	"Start the container with the host's pid namespace (docker run --pid=host, in Kubernetes hostPID: true), " +
+	"with /sys/kernel/btf and /sys/fs/cgroup of the host mounted read-only, and with the capabilities BPF, PERFMON, SYS_PTRACE and NET_ADMIN"
+
+// checkReport is what check prints as JSON.
+type checkReport struct {
+	Type                string       `json:"type"` // always "check"
+	Schema              int          `json:"schema"`
+	OK                  bool         `json:"ok"` // every required hook is attached
+	Hooks               []checkHook  `json:"hooks"`
+	MissingCapabilities []capability `json:"missing_capabilities"`
+	HostPIDNamespace    bool         `json:"host_pid_namespace"`
+	Error               string       `json:"error,omitempty"`
+	Warnings            []string     `json:"warnings"`
+}
+
+type checkHook struct {
+	Name     string `json:"name"`
+	Attached bool   `json:"attached"`
+	Required bool   `json:"required"`
+	Purpose  string `json:"purpose"`
+	Without  string `json:"without"`           // what is lost without it
+	Why      string `json:"why,omitempty"`     // why it is not attached
+	Program  string `json:"program,omitempty"` // what serves it
+}
+
+type capability struct {
+	Name    string `json:"name"`
+	Without string `json:"without"`
+}
+
+func newCheckCommand() *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Tell what this host's kernel and privileges allow, and what is lost",
+		Long: `check attaches every hook, says which ones this kernel and these privileges
+allow and what is lost without the others, and detaches again. It traces nothing.
+
+Exit status: 0 every required hook can be attached, 3 one cannot.`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return usagef("--output %q is no format; use text or json", output)
+			}
+			return runCheck(c.OutOrStdout(), output)
+		},
+	}
+	c.Flags().StringVarP(&output, "output", "o", "text", "format: text or json")
+	return c
+}
+
+func runCheck(w io.Writer, output string) error {
+	rep, err := inspect()
+	if output == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		if e := enc.Encode(rep); e != nil {
+			return fmt.Errorf("write report: %w", e)
+		}
+	} else if e := rep.text(w); e != nil {
+		return fmt.Errorf("write report: %w", e)
+	}
+	if err != nil {
+		return fmt.Errorf("%w%w", errSilent, silently{probe.ErrRequiredHook})
+	}
+	return nil
+}
+
+// silently keeps an error's identity without its text.
+type silently struct{ err error }
+
+func (s silently) Error() string { return "" }
+func (s silently) Unwrap() error { return s.err }
+
+func inspect() (*checkReport, error) {
+	rep := &checkReport{Type: "check", Schema: 1, Hooks: []checkHook{}, MissingCapabilities: []capability{}, Warnings: []string{}}
+	rep.MissingCapabilities = append(rep.MissingCapabilities, missingCapabilities()...)
+	host, err := owner.InHostPIDNamespace()
+	if err != nil {
+		rep.Warnings = append(rep.Warnings, err.Error())
+	}
+	if rep.HostPIDNamespace = host; !host {
+		rep.Warnings = append(rep.Warnings, "processes are not named: "+containerNeeds)
+	}
+	live, err := probe.Open(probe.Options{Log: zerolog.Nop()})
+	if live != nil {
+		defer live.Close()
+		for _, h := range live.Hooks() {
+			ch := checkHook{Name: h.Hook.Name, Attached: h.Attached, Required: h.Hook.Required, Purpose: h.Hook.Purpose, Without: h.Hook.Without, Program: h.Program}
+			if h.Err != nil {
+				ch.Why = explainHook(h.Err, rep.MissingCapabilities)
+			}
+			rep.Hooks = append(rep.Hooks, ch)
+		}
+	}
+	rep.OK = err == nil
+	if err != nil && len(rep.Hooks) == 0 {
+		rep.Error = withCapabilities(err).Error()
+	}
+	return rep, err
+}
+
+// explainHook turns EPERM into what is missing.
+func explainHook(err error, missing []capability) string {
+	if isPermission(err) && len(missing) > 0 {
+		return "missing capabilities: " + capabilityNames(missing)
+	}
+	return firstLine(err)
+}
+
+func (r *checkReport) text(w io.Writer) error {
+	var b []byte
+	add := func(format string, args ...any) { b = fmt.Appendf(b, format+"\n", args...) }
+	for _, h := range r.Hooks {
+		mark := "ok     "
+		if !h.Attached {
+			mark = "missing"
+		}
+		need := ""
+		if h.Required && !h.Attached {
+			need = " (required)"
+		}
+		add("%s  %-16s %s%s", mark, h.Name, h.Purpose, need)
+		if !h.Attached {
+			add("         %-16s why: %s", "", sink.Escape(h.Why, 400))
+			add("         %-16s lost: %s", "", h.Without)
+		}
+	}
+	for _, c := range r.MissingCapabilities {
+		add("missing  %-16s %s", c.Name, c.Without)
+	}
+	for _, s := range r.Warnings {
+		add("warning  %s", sink.Escape(s, 1000))
+	}
+	switch {
+	case r.OK && len(r.MissingCapabilities) == 0 && r.HostPIDNamespace:
+		add("Every reset that this kernel reports can be traced here.")
+	case r.OK:
+		add("rstwhy trace works here, with what is missing above.")
+	case r.Error != "":
+		add("rstwhy trace cannot work here: %s", sink.Escape(r.Error, 1000))
+	default:
+		add("rstwhy trace cannot work here: a required hook is missing.")
+	}
+	_, err := w.Write(b)
+	return err
+}
+
+func capabilityNames(missing []capability) string {
+	s := ""
+	for i, c := range missing {
+		if i > 0 {
+			s += ", "
+		}
+		s += c.Name
+	}
+	return s
+}
+
+// withCapabilities says which capabilities are missing where the kernel only
+// said "operation not permitted".
+func withCapabilities(err error) error {
+	if !isPermission(err) {
+		return err
+	}
+	missing := missingCapabilities()
+	if len(missing) == 0 {
+		return err
+	}
+	return permissionError{err, capabilityNames(missing)}
+}
+
+type permissionError struct {
+	err     error
+	missing string
+}
+
+func (e permissionError) Error() string {
+	return fmt.Sprintf("missing capabilities: %s; run as root, or see 'rstwhy check'", e.missing)
+}
+func (e permissionError) Unwrap() error { return e.err }
+
+func missingCapabilities() []capability {
+	var out []capability
+	for _, line := range owner.Missing() {
+		name, lost, _ := strings.Cut(line, ": ")
+		out = append(out, capability{name, lost})
+	}
+	return out
+}

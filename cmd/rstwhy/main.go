@@ -1,0 +1,86 @@
+// Command rstwhy tells who reset a TCP connection, and why.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rstwhy/internal/lab"
+	"rstwhy/internal/probe"
+)
+
+// version is set at link time (Makefile).
+var version = "unknown"
+
+// Exit statuses.
+const (
+	exitOK      = 0
+	exitFailure = 1 // something failed; what was asked was not done
+	exitUsage   = 2 // the command line is wrong
+	exitHook    = 3 // a required hook could not be attached
+)
+
+// usageError marks errors of the command line.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errSilent ends with status 1 when everything has been said already.
+var errSilent = errors.New("")
+
+func main() {
+	lab.Main() // returns unless this process is a worker of the lab
+	os.Exit(run(os.Args[1:]))
+}
+
+func run(args []string) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	err := root.Execute()
+	if err == nil {
+		return exitOK
+	}
+	if err.Error() != "" {
+		fmt.Fprintf(os.Stderr, "rstwhy: %v\n", err)
+	}
+	switch {
+	case errors.As(err, new(usageError)), isCobraUsage(err):
+		return exitUsage
+	case errors.Is(err, probe.ErrRequiredHook):
+		return exitHook
+	}
+	return exitFailure
+}
+
+// isCobraUsage recognises the errors that cobra makes without a type.
+func isCobraUsage(err error) bool {
+	return strings.HasPrefix(err.Error(), "unknown command")
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "rstwhy",
+		Short: "Who reset this TCP connection, and why",
+		Long: `rstwhy sees every TCP reset (RST) that this host sends or receives, names the
+process that owns the connection, and says in plain words why it happened.
+
+Exit status: 0 success (also after SIGINT or SIGTERM), 1 failure, 2 wrong
+command line, 3 a required kernel hook could not be attached.`,
+		Version:           version,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usagef("%w (see '%s --help')", err, c.CommandPath())
+	})
+	root.AddCommand(newTraceCommand(), newCheckCommand(), newZKCommand(), newExplainCommand(), newManCommand())
+	return root
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"rstwhy/internal/owner"
+	"rstwhy/internal/pipeline"
+	"rstwhy/internal/probe"
+	"rstwhy/internal/sink"
+)
+
+type traceFlags struct {
+	output             string
+	addrs              []string
+	ports, local, peer []uint
+	v4, v6             bool
+	sent, received     bool
+	pids               []uint
+	comms              []string
+	zk, noProbe        bool
+	zkPorts            []uint
+	count              uint64
+	duration           time.Duration
+	ready              string
+	record, replay     string
+	debug              bool
+}
+
+func newTraceCommand() *cobra.Command {
+	var f traceFlags
+	c := &cobra.Command{
+		Use:   "trace",
+		Short: "Print every TCP reset as it happens: the process, the cause, and what to do",
+		Long: `trace prints, live, every TCP reset (RST) that this host sends or receives: the
+process that owns the connection, why it was reset and, where ZooKeeper is at
+either end, the server's version and a verdict. It ends with a summary.
+
+` + sink.Legend + `
+
+By itself trace asks a ZooKeeper server for its version (srvr, four bytes) only
+when a local process itself connected to it on a --zk-port, or is that server;
+once in about five minutes, one connection at a time. --no-probe turns it off.`,
+		Example: `  rstwhy trace                          everything
+  rstwhy trace --zk --zk-port 10245     only resets around ZooKeeper
+  rstwhy trace -D 443 --received        resets received from port 443
+  rstwhy trace -o json --record a.rec   JSON lines, and keep a recording
+  rstwhy trace --replay a.rec           print it again, on any machine`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return f.run(c.OutOrStdout()) },
+	}
+	fs := c.Flags()
+	fs.SortFlags = false
+	fs.StringVarP(&f.output, "output", "o", "text", "format: text or json")
+	fs.StringSliceVar(&f.addrs, "addr", nil, "only resets with this address or CIDR at either end (repeatable)")
+	fs.UintSliceVarP(&f.ports, "port", "P", nil, "only resets with this port at either end (repeatable)")
+	fs.UintSliceVarP(&f.local, "localport", "L", nil, "only resets with this local port (repeatable)")
+	fs.UintSliceVarP(&f.peer, "remoteport", "D", nil, "only resets with this remote port (repeatable)")
+	fs.BoolVarP(&f.v4, "ipv4", "4", false, "only IPv4 (v4-mapped counts as IPv4)")
+	fs.BoolVarP(&f.v6, "ipv6", "6", false, "only IPv6")
+	fs.BoolVar(&f.sent, "sent", false, "only resets that this host sends")
+	fs.BoolVar(&f.received, "received", false, "only resets that this host receives")
+	fs.UintSliceVarP(&f.pids, "pid", "p", nil, "only resets on connections of this process (repeatable)")
+	fs.StringSliceVar(&f.comms, "comm", nil, "only resets on connections of processes with this name (repeatable)")
+	fs.BoolVar(&f.zk, "zk", false, "only resets with a ZooKeeper server at either end")
+	fs.UintSliceVar(&f.zkPorts, "zk-port", []uint{2181}, "port that local processes reach ZooKeeper servers on (repeatable)")
+	fs.BoolVar(&f.noProbe, "no-probe", false, "never connect to a ZooKeeper server")
+	fs.Uint64VarP(&f.count, "count", "c", 0, "end after this many resets")
+	fs.DurationVar(&f.duration, "duration", 0, "end after this time (30s, 5m)")
+	fs.StringVar(&f.record, "record", "", "keep a recording in this new file (mode 0600)")
+	fs.StringVar(&f.replay, "replay", "", "print a recording instead of tracing")
+	fs.StringVar(&f.ready, "ready-file", "", "create this file once every hook is attached")
+	fs.BoolVar(&f.debug, "debug", false, "log what goes on inside, on stderr")
+	return c
+}
+
+func (f *traceFlags) run(stdout io.Writer) error {
+	opts, err := f.options()
+	if err != nil {
+		return err
+	}
+	opts.Sinks, err = f.sinks(stdout)
+	if err != nil {
+		return err
+	}
+	if file, ok := stdout.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		opts.Idle = idleHint
+	}
+	if f.replay != "" {
+		return f.play(opts)
+	}
+	if err := f.namespace(&opts); err != nil {
+		return err
+	}
+	if f.record != "" {
+		if opts.Record, err = pipeline.NewRecorder(f.record); err != nil {
+			return err
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A closed pipe on stdout must not end the process before the recording
+	// and the account are closed.
+	signal.Ignore(syscall.SIGPIPE)
+	err = pipeline.Live(ctx, opts)
+	if err != nil {
+		return withCapabilities(err)
+	}
+	return nil
+}
+
+func (f *traceFlags) play(opts pipeline.Options) error {
+	if f.record != "" || f.ready != "" {
+		return usagef("--replay prints a recording; it goes with neither --record nor --ready-file")
+	}
+	file, err := os.Open(f.replay)
+	if err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	defer file.Close()
+	if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() {
+		return fmt.Errorf("replay: %q is no regular file", f.replay)
+	}
+	if err := pipeline.Replay(file, opts); err != nil {
+		return fmt.Errorf("replay %q: %w", f.replay, err)
+	}
+	return nil
+}
+
+// namespace refuses names where pids would be taken for others.
+func (f *traceFlags) namespace(opts *pipeline.Options) error {
+	host, err := owner.InHostPIDNamespace()
+	if err != nil {
+		return fmt.Errorf("read pid namespace: %w", err)
+	}
+	if !host {
+		opts.NoNames = true
+		opts.Warnings = append(opts.Warnings, "processes are not named: "+containerNeeds)
+		opts.Log.Warn().Msg("processes are not named: " + containerNeeds)
+	}
+	return nil
+}
+
+func (f *traceFlags) options() (pipeline.Options, error) {
+	opts := pipeline.Options{Count: f.count, Duration: f.duration, NoProbe: f.noProbe, Log: newLogger(f.debug)}
+	opts.Host, _ = os.Hostname()
+	if f.sent && f.received {
+		return opts, usagef("--sent and --received exclude each other; without either, both directions are shown")
+	}
+	if f.v4 && f.v6 {
+		return opts, usagef("-4 and -6 exclude each other; without either, both families are shown")
+	}
+	if f.duration < 0 {
+		return opts, usagef("--duration %s is negative", f.duration)
+	}
+	opts.Filter = probe.Filter{NoIPv4: f.v6, NoIPv6: f.v4, NoSent: f.received, NoReceived: f.sent}
+	for _, s := range f.addrs {
+		p, err := parsePrefix(s)
+		if err != nil {
+			return opts, err
+		}
+		opts.Filter.Addrs = append(opts.Filter.Addrs, p)
+	}
+	for _, l := range []struct {
+		flag string
+		from []uint
+		to   *[]uint16
+	}{
+		{"-P", f.ports, &opts.Filter.Ports}, {"-L", f.local, &opts.Filter.LocalPorts},
+		{"-D", f.peer, &opts.Filter.PeerPorts}, {"--zk-port", f.zkPorts, &opts.ZKPorts},
+	} {
+		for _, n := range l.from {
+			if n == 0 || n > 65535 {
+				return opts, usagef("%s %d is no port (1 to 65535)", l.flag, n)
+			}
+			*l.to = append(*l.to, uint16(n))
+		}
+	}
+	if err := opts.Filter.Check(); err != nil {
+		return opts, usageError{err}
+	}
+	opts.Select = pipeline.Select{Comms: f.comms, ZK: f.zk}
+	for _, p := range f.pids {
+		opts.Select.PIDs = append(opts.Select.PIDs, uint32(p))
+	}
+	if f.ready != "" {
+		opts.Ready = func() error {
+			if err := os.WriteFile(f.ready, []byte("ready\n"), 0o644); err != nil {
+				return fmt.Errorf("write ready file: %w", err)
+			}
+			return nil
+		}
+	}
+	return opts, nil
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if !strings.Contains(s, "/") {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return netip.Prefix{}, usagef("--addr %q is no IP address or CIDR (names are not looked up)", s)
+		}
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, usagef("--addr %q is no IP address or CIDR (names are not looked up)", s)
+	}
+	return p.Masked(), nil
+}
+
+func (f *traceFlags) sinks(stdout io.Writer) ([]sink.Sink, error) {
+	file, _ := stdout.(*os.File)
+	tty := file != nil && term.IsTerminal(int(file.Fd()))
+	switch f.output {
+	case "json":
+		return []sink.Sink{sink.NewJSON(bufio.NewWriterSize(stdout, 64<<10))}, nil
+	case "text":
+		o := sink.TextOptions{Location: time.Local}
+		if tty {
+			if w, _, err := term.GetSize(int(file.Fd())); err == nil {
+				o.Width = w
+			}
+			o.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+		}
+		return []sink.Sink{sink.NewText(stdout, o)}, nil
+	}
+	return nil, usagef("--output %q is no format; use text or json", f.output)
+}
+
+// idleHint tells a terminal user who has seen nothing that all is well.
+func idleHint() {
+	fmt.Fprintln(os.Stderr, "rstwhy: watching; no reset so far. To provoke one: curl http://127.0.0.1:1/")
+}
+
+func newLogger(debug bool) zerolog.Logger {
+	level := zerolog.InfoLevel
+	if debug {
+		level = zerolog.DebugLevel
+	}
+	w := zerolog.ConsoleWriter{Out: os.Stderr, NoColor: os.Getenv("NO_COLOR") != "" || !term.IsTerminal(int(os.Stderr.Fd())), TimeFormat: time.TimeOnly}
+	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+}

@@ -1,0 +1,280 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Place is where a scenario's two ends live.
+type Place string
+
+// The places: loopback of the caller's network namespace in three address
+// families, loopback of a namespace of the lab's, and two such namespaces joined
+// by a veth pair.
+const (
+	IPv4   Place = "ipv4"
+	IPv6   Place = "ipv6"
+	Mapped Place = "v4-mapped"
+	Own    Place = "netns"
+	Veth   Place = "veth"
+)
+
+// Places lists all places.
+var Places = []Place{IPv4, IPv6, Mapped, Own, Veth}
+
+// Lab owns the network namespaces and numbers the processes. Scenarios may run
+// side by side.
+type Lab struct {
+	mu    sync.Mutex
+	next  int
+	inits map[string]*Worker // holder of each namespace
+}
+
+// Open checks what the lab needs and cleans up nothing: Close does.
+func Open() (*Lab, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("lab: provoking resets needs root (TCP_REPAIR, network namespaces); run it with sudo")
+	}
+	return &Lab{inits: map[string]*Worker{}}, nil
+}
+
+// Close ends the processes that hold the namespaces.
+func (l *Lab) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.inits {
+		w.stop()
+	}
+	clear(l.inits)
+}
+
+func (l *Lab) comm(role string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next++
+	return fmt.Sprintf("lab-%s-%d", role, l.next)
+}
+
+// bench is the table on which one scenario is set up.
+func (l *Lab) bench(ctx context.Context, place Place) *Bench {
+	return &Bench{lab: l, ctx: ctx, place: place}
+}
+
+// Bench is what one scenario uses up: its processes.
+type Bench struct {
+	lab     *Lab
+	ctx     context.Context
+	place   Place
+	workers []*Worker
+}
+
+// side names the two ends of a link.
+type side int
+
+const (
+	serverSide side = iota
+	clientSide
+)
+
+func (b *Bench) server() *Worker { return b.worker("srv", serverSide) }
+func (b *Bench) client() *Worker { return b.worker("cli", clientSide) }
+
+// worker starts a process on one side of the place.
+func (b *Bench) worker(role string, s side) *Worker {
+	comm := b.lab.comm(role)
+	var w *Worker
+	switch b.place {
+	case Own:
+		w = b.spawnFrom(b.lab.holder("one"), comm, -1)
+		w.Addr = "127.0.0.1"
+	case Veth:
+		left, right := b.lab.vethPair()
+		if s == serverSide {
+			w = b.spawnFrom(left, comm, -1)
+		} else {
+			w = b.spawnFrom(right, comm, -1)
+		}
+	default:
+		var err error
+		if w, err = start(b.ctx, comm, false); err != nil {
+			fail("%w", err)
+		}
+		w.Addr = map[Place]string{IPv4: "127.0.0.1", IPv6: "::1", Mapped: "127.0.0.1"}[b.place]
+		b.workers = append(b.workers, w)
+	}
+	return w
+}
+
+// domain is the address family of the place's sockets.
+func (b *Bench) domain() int {
+	if b.place == IPv6 || b.place == Mapped {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// start runs this program again as a worker.
+func start(ctx context.Context, comm string, newNet bool) (*Worker, error) {
+	near, far, err := channel()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", comm, err)
+	}
+	defer far.Close()
+	c := exec.Command("/proc/self/exe")
+	c.Args = []string{comm}
+	c.Env = environment(comm)
+	c.Stderr = os.Stderr
+	c.ExtraFiles = []*os.File{far}
+	if newNet {
+		c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	}
+	if err := c.Start(); err != nil {
+		near.Close()
+		return nil, fmt.Errorf("start %s: %w", comm, err)
+	}
+	w := &Worker{PID: c.Process.Pid, Comm: comm, ctx: ctx, conn: near, pidfd: -1}
+	if w.pidfd, err = unix.PidfdOpen(w.PID, 0); err == nil {
+		err = w.greet()
+	}
+	go func() { _ = c.Wait() }()
+	if err != nil {
+		w.stop()
+		return nil, fmt.Errorf("start %s: %w", comm, err)
+	}
+	return w, nil
+}
+
+// greet waits for the worker's first word.
+func (w *Worker) greet() error {
+	r, err := w.receive()
+	if err == nil {
+		err = r.err()
+	}
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/net", w.PID), &st); err != nil {
+		return err
+	}
+	w.NetNS = uint32(st.Ino)
+	return nil
+}
+
+// spawnFrom lets a worker start another one, which inherits its network
+// namespace and, where fd is not negative, the socket.
+func (b *Bench) spawnFrom(parent *Worker, comm string, fd int) *Worker {
+	near, far, err := channel()
+	if err != nil {
+		fail("start %s: %w", comm, err)
+	}
+	defer far.Close()
+	parent.mu.Lock()
+	defer parent.mu.Unlock()
+	r := parent.callWith(command{Op: "spawn", FD: fd, Str: comm}, far)
+	w := &Worker{PID: r.N, Comm: comm, Addr: parent.Addr, ctx: b.ctx, conn: near, pidfd: -1}
+	b.workers = append(b.workers, w)
+	if w.pidfd, err = unix.PidfdOpen(w.PID, 0); err == nil {
+		err = w.greet()
+	}
+	if err != nil {
+		fail("start %s: %w", comm, err)
+	}
+	return w
+}
+
+// forkFrom lets a worker fork.
+func (b *Bench) forkFrom(parent *Worker) *forked {
+	near, far, err := channel()
+	if err != nil {
+		fail("fork %s: %w", parent.Comm, err)
+	}
+	defer far.Close()
+	r := parent.callWith(command{Op: "fork"}, far)
+	f := &forked{child: r.N, parent: parent, conn: near, pidfd: -1}
+	parent.kids = append(parent.kids, f)
+	if f.pidfd, err = unix.PidfdOpen(f.child, 0); err != nil {
+		fail("fork %s: %w", parent.Comm, err)
+	}
+	return f
+}
+
+func (w *Worker) callWith(c command, f *os.File) reply {
+	err := w.send(c, int(f.Fd()))
+	var r reply
+	if err == nil {
+		r, err = w.receive()
+	}
+	if err == nil {
+		err = r.err()
+	}
+	if err != nil {
+		fail("%s: %s: %w", w.Comm, c.Op, err)
+	}
+	return r
+}
+
+// close takes every socket away without a packet and ends the processes. A
+// socket that several hold is in repair mode before the first of them closes.
+func (b *Bench) close() {
+	for _, w := range b.workers {
+		w.vanish()
+	}
+	for _, w := range b.workers {
+		w.stop()
+	}
+	b.workers = nil
+}
+
+func (w *Worker) vanish() {
+	if w.gone {
+		return
+	}
+	if err := w.send(command{Op: "vanish"}); err == nil {
+		_, _ = w.receive()
+	}
+}
+
+// stop ends a worker and what it forked, by process descriptor.
+func (w *Worker) stop() {
+	for _, f := range w.kids {
+		if f.pidfd >= 0 {
+			_ = unix.PidfdSendSignal(f.pidfd, unix.SIGKILL, nil, 0)
+			waitPidfd(f.pidfd)
+			_ = unix.Close(f.pidfd)
+		}
+		f.conn.Close()
+	}
+	w.kids = nil
+	w.conn.Close()
+	if w.pidfd < 0 {
+		return
+	}
+	_ = unix.PidfdSendSignal(w.pidfd, unix.SIGKILL, nil, 0)
+	waitPidfd(w.pidfd)
+	_ = unix.Close(w.pidfd)
+	w.pidfd, w.gone = -1, true
+}
+
+// waitPidfd waits a little for a process that was killed.
+func waitPidfd(pidfd int) {
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+		if n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 100); n > 0 || (err != nil && !errors.Is(err, unix.EINTR)) {
+			return
+		}
+	}
+}
+
+// addr gives an address of a worker's side with a port.
+func (w *Worker) addr(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(w.Addr), port)
+}

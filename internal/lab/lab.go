@@ -1,0 +1,145 @@
+// Package lab provokes every cause of a TCP reset with separate processes and
+// knows the truth about each: who held the socket, who ended the connection,
+// how, and which of the two ends saw what.
+//
+// Its processes are the program itself run again (Main), so that the tests and
+// the command that proves rstwhy on a host share it. Workers hold plain
+// blocking sockets and obey one command at a time; a scenario is a script of
+// such commands. A scenario leaves nothing behind: its sockets end in repair
+// mode, in which the kernel closes them without a packet (tcp_disconnect:
+// tp->repair), so that tidying up makes no reset that no script asked for.
+//
+// Lab changes nothing of the host: a scenario that needs a sysctl or a link of
+// its own runs in a network namespace that the lab made. It needs root
+// (TCP_REPAIR, namespaces).
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"rstwhy/internal/event"
+)
+
+// Truth is what is known, from having caused it, about one reset as this host
+// must see it.
+type Truth struct {
+	Scenario  string
+	Cause     string // cause id; several that are equally true, divided by "|"
+	Direction event.Direction
+	Local     netip.AddrPort // v4-mapped addresses as IPv4
+	Peer      netip.AddrPort
+	NetNS     uint32
+	Owners    []int // every right pid; none: no process may be named
+	Comm      string
+	EndedBy   *event.Ending // nil: the process had not given the connection up
+	Socket    event.SocketKind
+
+	AnyOwnerUnknownOK bool // "unknown" is an honest answer here
+	AnyEndingOK       bool // ended_by is a matter of taste here
+	Optional          bool // a race of the kernel decides whether it happens
+	Repeats           bool // once or more often, as retransmissions have it
+}
+
+// Causes gives the acceptable causes.
+func (t *Truth) Causes() []string { return strings.Split(t.Cause, "|") }
+
+// Early says what a tracer that starts between a scenario's two halves can
+// know.
+type Early int
+
+// A scenario's first half may not run before the tracer starts; may; may, but
+// then no tracer can know the owner.
+const (
+	EarlyNever Early = iota
+	EarlyKnown
+	EarlyUnknown
+)
+
+// Scenario is one way to make a reset. Setup opens the connections, the
+// function that it gives makes the resets and tells the truth about them.
+type Scenario struct {
+	ID    string
+	Title string
+	Early Early
+	Own   bool          // needs a network namespace of the lab's
+	Slow  time.Duration // how long it waits for the kernel's timers
+	setup func(*Bench) func() []Truth
+}
+
+// stepError carries a failed step out of a script.
+type stepError struct{ err error }
+
+func fail(format string, args ...any) { panic(stepError{fmt.Errorf(format, args...)}) }
+
+func catch(err *error) {
+	switch r := recover().(type) {
+	case nil:
+	case stepError:
+		*err = r.err
+	default:
+		panic(r)
+	}
+}
+
+// Prepared is a scenario between its two halves.
+type Prepared struct {
+	scenario *Scenario
+	bench    *Bench
+	act      func() []Truth
+	early    bool
+}
+
+// StartedBefore says that the tracer starts only now, after Prepare.
+func (p *Prepared) StartedBefore() { p.early = true }
+
+// Prepare opens the scenario's connections. Close the result, also after an
+// error of Run.
+func (s *Scenario) Prepare(ctx context.Context, l *Lab, place Place) (p *Prepared, err error) {
+	b := l.bench(ctx, place)
+	defer func() {
+		if err != nil {
+			b.close()
+			err = fmt.Errorf("lab: set up %s on %s: %w", s.ID, place, err)
+		}
+	}()
+	defer catch(&err)
+	return &Prepared{scenario: s, bench: b, act: s.setup(b)}, nil
+}
+
+// Run makes the resets.
+func (p *Prepared) Run() (truths []Truth, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("lab: run %s on %s: %w", p.scenario.ID, p.bench.place, err)
+		}
+	}()
+	defer catch(&err)
+	truths = p.act()
+	for i := range truths {
+		truths[i].Scenario = p.scenario.ID
+		if p.early {
+			truths[i].Scenario += " (older)"
+			if p.scenario.Early == EarlyUnknown && len(truths[i].Owners) > 0 {
+				truths[i].AnyOwnerUnknownOK = true
+			}
+		}
+	}
+	return truths, nil
+}
+
+// Close takes the scenario's sockets and processes away, without a packet.
+func (p *Prepared) Close() { p.bench.close() }
+
+// Run runs both halves and tidies up.
+func (s *Scenario) Run(ctx context.Context, l *Lab, place Place) ([]Truth, error) {
+	p, err := s.Prepare(ctx, l, place)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	return p.Run()
+}

@@ -1,0 +1,165 @@
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// holder gives the process that holds a network namespace of the lab's, making
+// both at first use. In these namespaces an overflowing backlog answers with a
+// reset, which one scenario wants and no other provokes.
+func (l *Lab) holder(name string) *Worker {
+	comm := l.comm("net")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.holderLocked(name, comm)
+}
+
+func (l *Lab) holderLocked(name, comm string) *Worker {
+	if w := l.inits[name]; w != nil {
+		return w
+	}
+	w, err := start(context.Background(), comm, true)
+	if err != nil {
+		fail("network namespace: %w", err)
+	}
+	w.doStr("up", -1, "lo")
+	w.doStr("sysctl", -1, "ipv4/tcp_abort_on_overflow 1")
+	l.inits[name] = w
+	return w
+}
+
+// vethPair gives the holders of two namespaces joined by a veth pair.
+func (l *Lab) vethPair() (left, right *Worker) {
+	one, two := l.comm("net"), l.comm("net")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if left, right = l.inits["left"], l.inits["right"]; left != nil && right != nil {
+		return left, right
+	}
+	left, right = l.holderLocked("left", one), l.holderLocked("right", two)
+	left.Addr, right.Addr = "192.0.2.1", "192.0.2.2" // TEST-NET-1, RFC 5737
+	left.do("veth", -1, right.PID)
+	left.doStr("address", -1, "lab0 192.0.2.1/24")
+	right.doStr("address", -1, "lab1 192.0.2.2/24")
+	left.doStr("up", -1, "lab0")
+	right.doStr("up", -1, "lab1")
+	return left, right
+}
+
+func (l *Lab) holderOf(netns uint32) *Worker {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.inits {
+		if w.NetNS == netns {
+			return w
+		}
+	}
+	return nil
+}
+
+// linkUp sets an interface up.
+func linkUp(name string) error {
+	return interfaceRequest(name, func(fd int, r *unix.Ifreq) error {
+		if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, r); err != nil {
+			return err
+		}
+		r.SetUint16(r.Uint16() | unix.IFF_UP)
+		return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r)
+	})
+}
+
+// linkAddress gives an interface an IPv4 address: "name address/bits".
+func linkAddress(s string) error {
+	name, address, _ := strings.Cut(s, " ")
+	p, err := netip.ParsePrefix(address)
+	if err != nil {
+		return err
+	}
+	return interfaceRequest(name, func(fd int, r *unix.Ifreq) error {
+		if err := r.SetInet4Addr(p.Addr().AsSlice()); err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(fd, unix.SIOCSIFADDR, r); err != nil {
+			return err
+		}
+		mask := binary.BigEndian.AppendUint32(nil, ^uint32(0)<<(32-p.Bits()))
+		if err := r.SetInet4Addr(mask); err != nil {
+			return err
+		}
+		return unix.IoctlIfreq(fd, unix.SIOCSIFNETMASK, r)
+	})
+}
+
+func interfaceRequest(name string, f func(int, *unix.Ifreq) error) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	r, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	if err := f(fd, r); err != nil {
+		return fmt.Errorf("interface %s: %w", name, err)
+	}
+	return nil
+}
+
+// attribute is one netlink attribute (include/uapi/linux/netlink.h), padded.
+func attribute(kind uint16, data []byte) []byte {
+	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(data)))
+	b = append(binary.NativeEndian.AppendUint16(b, kind), data...)
+	return append(b, make([]byte, (4-len(b)%4)%4)...)
+}
+
+// makeVeth makes a veth pair whose far end lies in the network namespace of a
+// process (rtnetlink(7); VETH_INFO_PEER in include/uapi/linux/veth.h is 1).
+func makeVeth(near, far string, pid int) error {
+	const vethInfoPeer = 1
+	header := make([]byte, unix.SizeofIfInfomsg)
+	peer := append(header[:len(header):len(header)], attribute(unix.IFLA_IFNAME, append([]byte(far), 0))...)
+	peer = append(peer, attribute(unix.IFLA_NET_NS_PID, binary.NativeEndian.AppendUint32(nil, uint32(pid)))...)
+	info := append(attribute(unix.IFLA_INFO_KIND, []byte("veth")),
+		attribute(unix.IFLA_INFO_DATA, attribute(vethInfoPeer, peer))...)
+	body := append(header[:len(header):len(header)], attribute(unix.IFLA_IFNAME, append([]byte(near), 0))...)
+	body = append(body, attribute(unix.IFLA_LINKINFO, info)...)
+	if err := netlinkRequest(unix.NETLINK_ROUTE, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, body); err != nil {
+		return fmt.Errorf("make veth pair: %w", err)
+	}
+	return nil
+}
+
+// netlinkRequest sends one request and waits for its acknowledgement.
+func netlinkRequest(protocol, kind, flags int, body []byte) error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	m := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(body)))
+	m = binary.NativeEndian.AppendUint16(m, uint16(kind))
+	m = binary.NativeEndian.AppendUint16(m, uint16(flags|unix.NLM_F_REQUEST|unix.NLM_F_ACK))
+	m = append(m, make([]byte, 8)...) // sequence number and port: any
+	if err := unix.Sendto(fd, append(m, body...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return err
+	}
+	buf := make([]byte, 8<<10)
+	n, _, err := unix.Recvfrom(fd, buf, 0)
+	if err != nil {
+		return err
+	}
+	if n < unix.SizeofNlMsghdr+4 || binary.NativeEndian.Uint16(buf[4:]) != unix.NLMSG_ERROR {
+		return fmt.Errorf("netlink: answer of %d bytes is no acknowledgement", n)
+	}
+	if errno := int32(binary.NativeEndian.Uint32(buf[unix.SizeofNlMsghdr:])); errno != 0 {
+		return unix.Errno(-errno)
+	}
+	return nil
+}

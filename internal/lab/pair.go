@@ -1,0 +1,215 @@
+package lab
+
+import (
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rstwhy/internal/event"
+)
+
+// process is what holds a socket: a worker, or a child that one forked.
+type process interface {
+	pid() int
+	name() string
+	closeFD(int)
+	eye() *Worker // a worker that sees the same network namespace
+}
+
+// end is one end of a connection.
+type end struct {
+	by   process
+	fd   int
+	addr netip.AddrPort
+}
+
+func (e end) worker() *Worker { return e.by.(*Worker) }
+
+// pair is a connection: a is the end that a scenario is about, z the other one.
+type pair struct {
+	a, z     end
+	listener end // fd -1 once it is closed
+	b        *Bench
+}
+
+// flip makes the other end the one that the scenario is about.
+func (p *pair) flip() *pair {
+	p.a, p.z = p.z, p.a
+	return p
+}
+
+// socket gives a worker a TCP socket.
+func (b *Bench) socket(w *Worker) int { return w.do("socket", -1, b.domain(), 0).N }
+
+func (w *Worker) sockname(fd int) netip.AddrPort {
+	a, err := netip.ParseAddrPort(w.do("name", fd).Str)
+	if err != nil {
+		fail("%s: name of its socket: %w", w.Comm, err)
+	}
+	return a
+}
+
+// bound gives a worker a socket on a port of the kernel's choice.
+func (b *Bench) bound(w *Worker, port uint16) end {
+	fd := b.socket(w)
+	w.doStr("bind", fd, w.addr(port).String())
+	return end{w, fd, w.sockname(fd)}
+}
+
+func (b *Bench) listen(w *Worker, backlog int) end {
+	l := b.bound(w, 0)
+	w.do("listen", l.fd, backlog)
+	return l
+}
+
+// connect connects a worker to a listener.
+func (b *Bench) connect(w *Worker, to netip.AddrPort) end {
+	fd := b.socket(w)
+	w.doStr("connect", fd, to.String())
+	return end{w, fd, w.sockname(fd)}
+}
+
+const acceptMS = 5000
+
+// pair opens a connection; a is the accepted end.
+func (b *Bench) pair() *pair {
+	srv, cli := b.server(), b.client()
+	l := b.listen(srv, 8)
+	z := b.connect(cli, l.addr)
+	s := srv.do("accept", l.fd, acceptMS).N
+	srv.do("close", l.fd)
+	return &pair{b: b, a: end{srv, s, l.addr}, z: z, listener: end{fd: -1}}
+}
+
+// unaccepted opens a connection that waits in the listener's queue; a is the
+// listener.
+func (b *Bench) unaccepted() *pair {
+	srv, cli := b.server(), b.client()
+	l := b.listen(srv, 8)
+	p := &pair{b: b, a: l, listener: l, z: b.connect(cli, l.addr)}
+	srv.awaitRow(l.addr, p.z.addr, "established", func(r row) bool { return r.State == stateEstablished })
+	return p
+}
+
+// say lets z send, and waits until the bytes lie unread at a.
+func (p *pair) say(n int) {
+	z := p.z.worker()
+	before := p.rowA().Unread
+	z.do("send", p.z.fd, n)
+	p.awaitA("holding the bytes", func(r row) bool { return r.Unread == before+n })
+}
+
+func (p *pair) rowA() row { return p.b.eye(p.a).look(p.a.addr, p.z.addr) }
+
+// eye finds a living worker in the network namespace of an end.
+func (b *Bench) eye(e end) *Worker {
+	if w := e.by.eye(); !w.gone {
+		return w
+	}
+	for _, w := range b.workers {
+		if !w.gone && w.NetNS == e.by.eye().NetNS {
+			return w
+		}
+	}
+	holder := b.lab.holderOf(e.by.eye().NetNS)
+	if holder == nil {
+		fail("nobody can look at the sockets of %s", e.by.name())
+	}
+	w := b.spawnFrom(holder, b.lab.comm("eye"), -1)
+	return w
+}
+
+func (p *pair) awaitA(what string, ok func(row) bool) {
+	p.b.eye(p.a).awaitRow(p.a.addr, p.z.addr, what, ok)
+}
+
+func (p *pair) awaitZ(what string, ok func(row) bool) {
+	p.b.eye(p.z).awaitRow(p.z.addr, p.a.addr, what, ok)
+}
+
+func gone(r row) bool { return !r.Found }
+
+// closeA closes a's socket.
+func (p *pair) closeA() { p.a.by.closeFD(p.a.fd) }
+
+// reset makes z reset the connection with SO_LINGER 0, and waits until a's
+// socket has felt it, without touching it.
+func (p *pair) reset() {
+	p.z.worker().do("linger", p.z.fd, 0)
+	p.z.worker().do("close", p.z.fd)
+	p.awaitA("reset", gone)
+}
+
+// wasReset checks that z's application gets ECONNRESET.
+func (p *pair) wasReset() { p.z.worker().want(unix.ECONNRESET, "recv", p.z.fd, "", 64) }
+
+// sent is the reset that a's side sent.
+func (p *pair) sent(cause string) Truth { return sent(cause, p.a, p.z) }
+
+// received is the reset that z's side received.
+func (p *pair) received(cause string) Truth { return received(cause, p.z, p.a) }
+
+func sent(cause string, by, to end) Truth {
+	return Truth{
+		Cause: cause, Direction: event.Sent, Local: by.addr, Peer: to.addr,
+		NetNS: by.by.eye().NetNS, Owners: []int{by.by.pid()}, Comm: by.by.name(), Socket: event.SocketFull,
+	}
+}
+
+func received(cause string, by, from end) Truth {
+	t := sent(cause, by, from)
+	t.Direction = event.Received
+	return t
+}
+
+func (t Truth) endedBy(e event.Ending) Truth {
+	t.EndedBy = &e
+	return t
+}
+
+func (t Truth) closed() Truth { return t.endedBy(event.Ending{Kind: event.EndClose}) }
+
+func (t Truth) exited(status int) Truth {
+	return t.endedBy(event.Ending{Kind: event.EndExit, Status: &status})
+}
+
+func (t Truth) killed(s syscall.Signal) Truth {
+	n := int(s)
+	return t.endedBy(event.Ending{Kind: event.EndSignal, Signal: &n})
+}
+
+func (t Truth) on(k event.SocketKind) Truth {
+	t.Socket = k
+	return t
+}
+
+// noOwner: the kernel acted for no process.
+func (t Truth) noOwner() Truth {
+	t.Owners, t.Comm = nil, ""
+	return t
+}
+
+func (t Truth) orUnknown() Truth {
+	t.AnyOwnerUnknownOK = true
+	return t
+}
+
+func (t Truth) repeats() Truth {
+	t.Repeats = true
+	return t
+}
+
+func (t Truth) maybe() Truth {
+	t.Optional = true
+	return t
+}
+
+func (t Truth) anyEnding() Truth {
+	t.AnyEndingOK = true
+	return t
+}
+
+// pause lets time pass where a scenario is about time.
+func pause(d time.Duration) { time.Sleep(d) }
