@@ -20,14 +20,14 @@ import (
 // runs: 3.4's cannot parse addresses on JDK 14 and later.
 func (s *zkSite) testJavaClient(t *testing.T, tr *zkTrace, library *zkSite) {
 	s.ownPorts(t)
-	client, err := library.release.StartClient(library.jars, s.client, t.TempDir(), zkAddr(zkPortNoQuora))
+	client, err := library.release.StartClient(library.jars, s.client, t.TempDir(), zkAddr(zkPortAlone))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Kill()
 
 	mine := s.awaitOwned(t, tr, event.Received, client.PID(), 2)
-	st := zkStimulus{name: "Java client", port: zkPortNoQuora, rule: "zookeeper-not-serving"}
+	st := zkStimulus{name: "Java client", port: zkPortAlone, rule: "zookeeper-not-serving"}
 	for i, r := range mine {
 		one := mine[i : i+1]
 		if r.Owner.Comm != "java" || !strings.Contains(r.Owner.Label, "ZooKeeperMain") {

@@ -49,7 +49,7 @@ func startZKTrace(t *testing.T, bin string) *zkTrace {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready")
 	args := []string{"trace", "-o", "json", "--ready-file", ready}
-	for _, port := range []int{zkPort, zkPortNoQuora, zkPortLimited, zkPortDead} {
+	for _, port := range []int{zkPort, zkPortAlone, zkPortLimited, zkPortDead} {
 		args = append(args, "--zk-port", strconv.Itoa(port))
 	}
 	tr := &zkTrace{cmd: exec.Command(bin, args...), read: make(chan struct{})}
