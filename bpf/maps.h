@@ -88,6 +88,10 @@ struct {
 struct busy {
 	u32 depth[3]; /* by enum reset_direction */
 	u32 seq;
+	/* The process announced last: one that connects often costs no look-up. */
+	u64 announced_start_ns;
+	u32 announced_tgid;
+	u32 pad;
 };
 
 /* What each CPU is in the middle of. */

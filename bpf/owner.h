@@ -33,7 +33,8 @@ static __always_inline void fill_owner(struct owner *o, struct task_struct *task
 	o->start_ns = leader->start_boottime;
 	o->cgroup_id = bpf_get_current_cgroup_id();
 	o->uid = bpf_get_current_uid_gid();
-	bpf_probe_read_kernel(o->comm, sizeof(o->comm), leader->comm);
+	*(u64 *)o->comm = *(u64 *)leader->comm;
+	*(u64 *)(o->comm + 8) = *(u64 *)(leader->comm + 8);
 }
 
 /* ending tells how task gives up a socket now. do_exit sets exit_code before
@@ -78,8 +79,13 @@ static __always_inline void announce(struct owner *o)
 {
 	struct process_key key = { .start_ns = o->start_ns, .tgid = o->tgid };
 	struct closer_event *e;
-	u32 one = 1;
+	u32 zero = 0, one = 1;
+	struct busy *cpu = bpf_map_lookup_elem(&busy_cpus, &zero);
 
+	if (!cpu || (cpu->announced_start_ns == o->start_ns && cpu->announced_tgid == o->tgid))
+		return;
+	cpu->announced_start_ns = o->start_ns;
+	cpu->announced_tgid = o->tgid;
 	if (bpf_map_lookup_elem(&processes, &key))
 		return;
 	bpf_map_update_elem(&processes, &key, &one, BPF_ANY);

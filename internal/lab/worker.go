@@ -39,6 +39,8 @@ func Main() {
 	case "hog":
 		setComm(name)
 		hog()
+	case "load":
+		load(name)
 	}
 	fmt.Fprintf(os.Stderr, "lab: unknown role %q in %s\n", role, roleVariable)
 	os.Exit(2)

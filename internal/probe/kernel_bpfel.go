@@ -14,9 +14,12 @@ import (
 )
 
 type kernelBusy struct {
-	_     structs.HostLayout
-	Depth [3]uint32
-	Seq   uint32
+	_                structs.HostLayout
+	Depth            [3]uint32
+	Seq              uint32
+	AnnouncedStartNs uint64
+	AnnouncedTgid    uint32
+	Pad              uint32
 }
 
 type kernelCloserEvent struct {
