@@ -25,6 +25,12 @@ static __always_inline struct task_struct *acting_task(struct sock *sk)
 	return task;
 }
 
+static __always_inline void fill_comm(struct owner *o, struct task_struct *leader)
+{
+	*(u64 *)o->comm = *(u64 *)leader->comm;
+	*(u64 *)(o->comm + 8) = *(u64 *)(leader->comm + 8);
+}
+
 static __always_inline void fill_owner(struct owner *o, struct task_struct *task)
 {
 	struct task_struct *leader = task->group_leader;
@@ -33,8 +39,7 @@ static __always_inline void fill_owner(struct owner *o, struct task_struct *task
 	o->start_ns = leader->start_boottime;
 	o->cgroup_id = bpf_get_current_cgroup_id();
 	o->uid = bpf_get_current_uid_gid();
-	*(u64 *)o->comm = *(u64 *)leader->comm;
-	*(u64 *)(o->comm + 8) = *(u64 *)(leader->comm + 8);
+	fill_comm(o, leader);
 }
 
 /* ending tells how task gives up a socket now. do_exit sets exit_code before

@@ -350,6 +350,8 @@ static __always_inline void relearn(struct sock *sk, struct sock_owner *s, struc
 {
 	if (s->owner.tgid != task->tgid || s->owner.start_ns != task->group_leader->start_boottime)
 		fill_owner(&s->owner, task);
+	else
+		fill_comm(&s->owner, task->group_leader); /* it may run another program by now */
 	s->how = OWNER_SHUTDOWN;
 	if (sk->sk_shutdown != SHUTDOWN_MASK)
 		return;

@@ -111,7 +111,7 @@ func Live(ctx context.Context, opts Options) error {
 		}
 	}
 	s := &session{opts: opts, live: live, names: live.Names(), byCookie: map[uint64][]*pending{}, closers: newClosers()}
-	s.walks.log = opts.Log
+	s.walks.log, s.walks.possible = opts.Log, live.First != nil
 	clock := readClock()
 	s.finisher = newFinisher(opts, s.names, clock)
 	s.procs, err = owner.New(owner.Options{Offset: func() time.Duration { return time.Duration(s.clock.Offset) }})
@@ -244,6 +244,12 @@ func (s *session) end(cause error) error {
 		s.undecoded += left
 	}
 	sum := s.summary(counts)
+	if n := s.live.MissedStates(); n > 0 {
+		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d state changes of sockets were not seen (the same program was running on that CPU): owners of their resets may be unknown", n))
+	}
+	if counts.CloserLost > 0 {
+		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d closing processes were not told (ring buffer full): owners of their resets may be unknown", counts.CloserLost))
+	}
 	if s.opts.Record != nil {
 		cause = errors.Join(cause, s.opts.Record.finish(sum))
 	}

@@ -45,6 +45,8 @@ type Live struct {
 	done     atomic.Uint64
 	final    Counts
 	detached bool
+
+	missedStates uint64
 }
 
 // Open loads and attaches the hooks and walks the descriptors that are open
@@ -233,7 +235,7 @@ func (l *Live) Walk() ([]Holder, error) {
 		return nil, fmt.Errorf("read descriptor walk: %w", err)
 	}
 	const size = int(unsafe.Sizeof(Holder{}))
-	out := make([]Holder, 0, len(raw)/size)
+	out := make([]Holder, 0, len(raw)/size) // never nil: the walk was made
 	for ; len(raw) >= size; raw = raw[size:] {
 		out = append(out, *(*Holder)(unsafe.Pointer(unsafe.SliceData(raw))))
 	}
