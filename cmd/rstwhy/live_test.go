@@ -169,6 +169,7 @@ func (s *live) judge(resets []event.Reset) {
 		s.t.Fatal("no scenario told a truth")
 	}
 	scores, findings := lab.Compare(s.truths, resets, s.lab.Has)
+	unknown := 0
 	for _, f := range findings {
 		about := ""
 		if f.Truth != nil {
@@ -180,6 +181,14 @@ func (s *live) judge(resets []event.Reset) {
 				s.t.Fatal(err)
 			}
 			about += "\n  record: " + string(b)
+		}
+		// No BPF program runs on top of some tasks (threads of pid 1 on the build
+		// machine), and a program is skipped while it runs on the same CPU: then an
+		// owner cannot be known. Wrong is never allowed, unknown in one of 200.
+		if strings.HasPrefix(f.What, "owner unknown") && !strings.Contains(f.What, ";") && unknown < max(1, len(s.truths)/200) {
+			unknown++
+			s.t.Logf("unknown owner, %d of %d allowed: %s%s", unknown, max(1, len(s.truths)/200), f.Scenario, about)
+			continue
 		}
 		s.t.Errorf("%s: %s%s", cmp.Or(f.Scenario, "no scenario"), f.What, about)
 	}
