@@ -19,9 +19,10 @@ func (b *bench) loads() error {
 		time  time.Duration
 		name  string
 	}{
-		{lab.Churn, 12, 1200 * time.Millisecond, "connect, 64 bytes each way, close"},
-		{lab.PingPong, 5, 600 * time.Millisecond, "64 bytes each way on one connection"},
-		{lab.Bulk, 5, 600 * time.Millisecond, "1 MiB on one connection"},
+		{lab.Churn, 8, 1200 * time.Millisecond, "connect, 64 bytes each way, close (churn)"},
+		{lab.Tight, 5, 1200 * time.Millisecond, "the same by one thread (tight)"},
+		{lab.PingPong, 4, 600 * time.Millisecond, "64 bytes each way on one connection"},
+		{lab.Bulk, 4, 600 * time.Millisecond, "1 MiB on one connection"},
 	} {
 		var alone, with, cpu, rate []float64
 		list := ""

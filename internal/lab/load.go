@@ -19,12 +19,14 @@ import (
 // LoadKind is what a load process does over and over.
 type LoadKind string
 
-// The loads. Each runs in one process with one thread that holds both ends, on
-// the loopback of a network namespace of its own: no other process of the host
-// meets it, its ports are always free, and what it leaves in TIME_WAIT goes
-// with it.
+// The loads. Each runs in one process on the loopback of a network namespace of
+// its own: no other process of the host meets it, its ports are always free, and
+// what it leaves in TIME_WAIT goes with it. One thread holds both ends, so that
+// little but the kernel's work is measured; only Churn's server is a thread of
+// its own, as clients and servers are.
 const (
 	Churn    LoadKind = "churn"    // connect, 64 bytes each way, close: no reset
+	Tight    LoadKind = "tight"    // the same, by one thread, as fast as it can
 	PingPong LoadKind = "pingpong" // 64 bytes each way on one connection
 	Bulk     LoadKind = "bulk"     // 1 MiB on one connection
 	Refused  LoadKind = "refused"  // connect to a closed port: a reset sent, and received

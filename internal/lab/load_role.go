@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,7 @@ type loader struct {
 // loads says what one operation is.
 var loads = map[LoadKind]func(*loader){
 	Churn:    (*loader).churn,
+	Tight:    (*loader).tight,
 	PingPong: (*loader).pingPong,
 	Bulk:     (*loader).bulk,
 	Refused:  (*loader).refuse,
@@ -67,6 +69,9 @@ func runLoad(kind LoadKind, arg string) (err error) {
 	op, ok := loads[kind]
 	if !ok {
 		return fmt.Errorf("unknown load")
+	}
+	if kind == Churn {
+		go l.serve()
 	}
 	if kind == PingPong || kind == Bulk {
 		l.conn[0], l.conn[1] = l.pair()
@@ -150,18 +155,34 @@ func (l *loader) dial(port int) (fd int, err error) {
 func (l *loader) pair() (client, server int) {
 	client, err := l.dial(LoadPort)
 	must("connect", err)
-	fd, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(l.listener), 0, 0, unix.SOCK_CLOEXEC, 0, 0)
-	if errno != 0 {
-		fail("accept: %w", errno)
-	}
-	return client, int(fd)
+	return client, l.accept()
 }
 
-func (l *loader) move(from, to int, b []byte) {
-	n, err := unix.Write(from, b)
-	must("write", err)
+func (l *loader) accept() int {
+	for {
+		fd, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(l.listener), 0, 0, unix.SOCK_CLOEXEC, 0, 0)
+		if errno == 0 {
+			return int(fd)
+		}
+		if errno != unix.EINTR {
+			fail("accept: %w", errno)
+		}
+	}
+}
+
+func write(fd int, b []byte) {
+	if n, err := unix.Write(fd, b); err != nil || n != len(b) {
+		fail("write of %d bytes: %d, %w", len(b), n, err)
+	}
+}
+
+// read reads n bytes, in pieces as large as b.
+func read(fd, n int, b []byte) {
 	for n > 0 {
-		got, err := unix.Read(to, b)
+		got, err := unix.Read(fd, b)
+		if err == unix.EINTR {
+			continue
+		}
 		must("read", err)
 		if got == 0 {
 			fail("read: the other end is closed")
@@ -170,7 +191,39 @@ func (l *loader) move(from, to int, b []byte) {
 	}
 }
 
+func (l *loader) move(from, to int, b []byte) {
+	write(from, b)
+	read(to, len(b), b)
+}
+
+// serve is Churn's server: it answers each connection and closes it after the
+// client.
+func (l *loader) serve() {
+	runtime.LockOSThread()
+	var err error
+	defer func() {
+		fmt.Fprintf(os.Stderr, "lab: load's server: %v\n", err)
+		os.Exit(1)
+	}()
+	defer catch(&err)
+	for b := make([]byte, loadMessage); ; {
+		fd := l.accept()
+		read(fd, loadMessage, b)
+		write(fd, b)
+		_, _ = unix.Read(fd, b) // until the client's FIN
+		unix.Close(fd)
+	}
+}
+
 func (l *loader) churn() {
+	fd, err := l.dial(LoadPort)
+	must("connect", err)
+	write(fd, l.msg)
+	read(fd, loadMessage, l.msg)
+	unix.Close(fd)
+}
+
+func (l *loader) tight() {
 	client, server := l.pair()
 	l.move(client, server, l.msg)
 	l.move(server, client, l.msg)

@@ -14,7 +14,7 @@ func TestLoads(t *testing.T) {
 	for _, tt := range []struct {
 		kind   LoadKind
 		resets uint64 // an operation
-	}{{Churn, 0}, {PingPong, 0}, {Bulk, 0}, {Refused, 1}, {Linger, 1}} {
+	}{{Churn, 0}, {Tight, 0}, {PingPong, 0}, {Bulk, 0}, {Refused, 1}, {Linger, 1}} {
 		t.Run(string(tt.kind), func(t *testing.T) {
 			r, err := RunLoad(t.Context(), tt.kind, 50*time.Millisecond)
 			if err != nil {
