@@ -30,7 +30,7 @@ type timing struct {
 
 func (t timing) floor() float64 { return t.runs[floorProgram].Mean() }
 
-// hooks lets the kernel time the programs under three loads, with an empty
+// hooks lets the kernel time the programs under four loads, with an empty
 // program on the same tracepoint at the same time.
 func (b *bench) hooks() error {
 	tr, err := startTracer(b.ctx, b.binary)
@@ -50,7 +50,7 @@ func (b *bench) hooks() error {
 	defer timer.Close()
 	t := &table{}
 	t.add("load", "program", "ns a run", "empty program, ns", "ratio", "runs an operation", "ns an operation", "of the load's CPU")
-	for _, kind := range []lab.LoadKind{lab.Churn, lab.Linger, lab.Refused} {
+	for _, kind := range []lab.LoadKind{lab.Churn, lab.Tight, lab.Linger, lab.Refused} {
 		var rounds []timing
 		for range hookRounds {
 			r, err := b.timed(tr, kind)

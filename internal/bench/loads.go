@@ -8,7 +8,8 @@ import (
 )
 
 // loads runs the same load without and with rstwhy in turn: each pair is its
-// own comparison, so that what else the host does meanwhile cancels.
+// own comparison, so that what else the host does meanwhile cancels; the order
+// within the pairs alternates.
 func (b *bench) loads() error {
 	t := &table{}
 	t.add("load", "pairs", "CPU an operation, alone", "with rstwhy", "ratio, pair by pair", "operations/s, ratio", "the ratios")
@@ -18,14 +19,15 @@ func (b *bench) loads() error {
 		time  time.Duration
 		name  string
 	}{
-		{lab.Churn, 7, 2 * time.Second, "connect, 64 bytes each way, close"},
-		{lab.PingPong, 3, time.Second, "64 bytes each way on one connection"},
-		{lab.Bulk, 3, time.Second, "1 MiB on one connection"},
+		{lab.Churn, 8, 1200 * time.Millisecond, "connect, 64 bytes each way, close (churn)"},
+		{lab.Tight, 5, 1200 * time.Millisecond, "the same by one thread (tight)"},
+		{lab.PingPong, 4, 600 * time.Millisecond, "64 bytes each way on one connection"},
+		{lab.Bulk, 4, 600 * time.Millisecond, "1 MiB on one connection"},
 	} {
 		var alone, with, cpu, rate []float64
 		list := ""
-		for range l.pairs {
-			x, y, err := b.pair(l.kind, l.time)
+		for i := range l.pairs {
+			x, y, err := b.pair(l.kind, l.time, i%2 == 0)
 			if err != nil {
 				return err
 			}
@@ -43,9 +45,11 @@ func (b *bench) loads() error {
 
 func micro(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
 
-func (b *bench) pair(kind lab.LoadKind, d time.Duration) (alone, with lab.LoadResult, err error) {
-	if alone, err = lab.RunLoad(b.ctx, kind, d); err != nil {
-		return alone, with, err
+func (b *bench) pair(kind lab.LoadKind, d time.Duration, aloneFirst bool) (alone, with lab.LoadResult, err error) {
+	if aloneFirst {
+		if alone, err = lab.RunLoad(b.ctx, kind, d); err != nil {
+			return alone, with, err
+		}
 	}
 	tr, err := startTracer(b.ctx, b.binary)
 	if err != nil {
@@ -55,6 +59,9 @@ func (b *bench) pair(kind lab.LoadKind, d time.Duration) (alone, with lab.LoadRe
 		tr.kill()
 		return alone, with, err
 	}
-	_, err = tr.stop()
+	if _, err = tr.stop(); err != nil || aloneFirst {
+		return alone, with, err
+	}
+	alone, err = lab.RunLoad(b.ctx, kind, d)
 	return alone, with, err
 }

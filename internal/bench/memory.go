@@ -11,7 +11,7 @@ import (
 
 const (
 	heldConnections = 5000 // of two sockets each
-	slabRounds      = 3
+	slabRounds      = 5
 
 	// include/uapi/linux/bpf.h
 	typeLRUHash   = 9
@@ -25,7 +25,8 @@ type memo struct {
 	rss, peak float64
 }
 
-// remember takes it once the tracer had a moment to come to rest.
+// remember takes it once the tracer had a moment to come to rest; of several
+// tracers the largest figures are kept.
 func (b *bench) remember(tr *tracer, when string) error {
 	time.Sleep(time.Second)
 	m := memo{when: when}
@@ -37,9 +38,11 @@ func (b *bench) remember(tr *tracer, when string) error {
 	if m.peak, err = field(status, "VmHWM"); err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(b.memos, func(o memo) bool { return o.when == when }) {
-		b.memos = append(b.memos, m)
+	if i := slices.IndexFunc(b.memos, func(o memo) bool { return o.when == when }); i >= 0 {
+		b.memos[i] = memo{when, max(m.rss, b.memos[i].rss), max(m.peak, b.memos[i].peak)}
+		return nil
 	}
+	b.memos = append(b.memos, m)
 	return nil
 }
 
@@ -59,7 +62,7 @@ func (b *bench) memory() error {
 		return err
 	}
 	t := &table{}
-	t.add("rstwhy, resident", "now", "peak")
+	t.add("rstwhy, resident", "then", "peak until then")
 	for _, m := range b.memos {
 		t.add(m.when, mib(m.rss), mib(m.peak))
 	}

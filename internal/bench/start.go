@@ -50,7 +50,7 @@ func (b *bench) startOnce(h *lab.Load) (ready, first time.Duration, err error) {
 	}
 	// The filter leaves no other line than those of the one reset.
 	tr.expect(`"type":"reset"`)
-	if _, err := h.ResetOne(); err != nil {
+	if err := h.ResetOne(); err != nil {
 		tr.kill()
 		return 0, 0, err
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,17 +29,14 @@ type loader struct {
 	chunk    []byte
 }
 
-// loads says what one operation is, and how many hits of the reset tracepoints
-// it makes.
-var loads = map[LoadKind]struct {
-	events uint64
-	op     func(*loader)
-}{
-	Churn:    {0, (*loader).churn},
-	PingPong: {0, (*loader).pingPong},
-	Bulk:     {0, (*loader).bulk},
-	Refused:  {2, (*loader).refuse},
-	Linger:   {2, (*loader).linger},
+// loads says what one operation is.
+var loads = map[LoadKind]func(*loader){
+	Churn:    (*loader).churn,
+	Tight:    (*loader).tight,
+	PingPong: (*loader).pingPong,
+	Bulk:     (*loader).bulk,
+	Refused:  (*loader).refuse,
+	Linger:   (*loader).linger,
 }
 
 // load is the main function of a load process: "KIND ARGUMENT".
@@ -67,9 +66,12 @@ func runLoad(kind LoadKind, arg string) (err error) {
 	if kind == Hold {
 		return l.hold(int(n))
 	}
-	what, ok := loads[kind]
+	op, ok := loads[kind]
 	if !ok {
 		return fmt.Errorf("unknown load")
+	}
+	if kind == Churn {
+		go l.serve()
 	}
 	if kind == PingPong || kind == Bulk {
 		l.conn[0], l.conn[1] = l.pair()
@@ -78,12 +80,15 @@ func runLoad(kind LoadKind, arg string) (err error) {
 	began, cpu := time.Now(), processCPU()
 	for r.Wall < time.Duration(n) {
 		for range 16 {
-			what.op(l)
+			op(l)
 		}
 		r.Ops += 16
 		r.Wall = time.Since(began)
 	}
-	r.CPU, r.Events = processCPU()-cpu, r.Ops*what.events
+	r.CPU = processCPU() - cpu
+	if r.Resets, err = outRsts(); err != nil {
+		return err
+	}
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
@@ -91,6 +96,35 @@ func processCPU() time.Duration {
 	var ts unix.Timespec
 	must("clock_gettime", unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts))
 	return time.Duration(ts.Nano())
+}
+
+// outRsts reads how many RST this network namespace has sent.
+func outRsts() (uint64, error) {
+	b, err := os.ReadFile("/proc/self/net/snmp")
+	if err != nil {
+		return 0, err
+	}
+	return tcpCounter(string(b), "OutRsts")
+}
+
+// tcpCounter finds a counter in the two "Tcp:" lines of /proc/net/snmp, names
+// and values.
+func tcpCounter(snmp, name string) (uint64, error) {
+	var names []string
+	for line := range strings.Lines(snmp) {
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] != "Tcp:" {
+			continue
+		}
+		if names == nil {
+			names = f
+			continue
+		}
+		if i := slices.Index(names, name); i > 0 && i < len(f) {
+			return strconv.ParseUint(f[i], 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("no TCP counter %s in /proc/net/snmp", name)
 }
 
 func must(what string, err error) {
@@ -121,18 +155,34 @@ func (l *loader) dial(port int) (fd int, err error) {
 func (l *loader) pair() (client, server int) {
 	client, err := l.dial(LoadPort)
 	must("connect", err)
-	fd, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(l.listener), 0, 0, unix.SOCK_CLOEXEC, 0, 0)
-	if errno != 0 {
-		fail("accept: %w", errno)
-	}
-	return client, int(fd)
+	return client, l.accept()
 }
 
-func (l *loader) move(from, to int, b []byte) {
-	n, err := unix.Write(from, b)
-	must("write", err)
+func (l *loader) accept() int {
+	for {
+		fd, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(l.listener), 0, 0, unix.SOCK_CLOEXEC, 0, 0)
+		if errno == 0 {
+			return int(fd)
+		}
+		if errno != unix.EINTR {
+			fail("accept: %w", errno)
+		}
+	}
+}
+
+func write(fd int, b []byte) {
+	if n, err := unix.Write(fd, b); err != nil || n != len(b) {
+		fail("write of %d bytes: %d, %w", len(b), n, err)
+	}
+}
+
+// read reads n bytes, in pieces as large as b.
+func read(fd, n int, b []byte) {
 	for n > 0 {
-		got, err := unix.Read(to, b)
+		got, err := unix.Read(fd, b)
+		if err == unix.EINTR {
+			continue
+		}
 		must("read", err)
 		if got == 0 {
 			fail("read: the other end is closed")
@@ -141,7 +191,39 @@ func (l *loader) move(from, to int, b []byte) {
 	}
 }
 
+func (l *loader) move(from, to int, b []byte) {
+	write(from, b)
+	read(to, len(b), b)
+}
+
+// serve is Churn's server: it answers each connection and closes it after the
+// client.
+func (l *loader) serve() {
+	runtime.LockOSThread()
+	var err error
+	defer func() {
+		fmt.Fprintf(os.Stderr, "lab: load's server: %v\n", err)
+		os.Exit(1)
+	}()
+	defer catch(&err)
+	for b := make([]byte, loadMessage); ; {
+		fd := l.accept()
+		read(fd, loadMessage, b)
+		write(fd, b)
+		_, _ = unix.Read(fd, b) // until the client's FIN
+		unix.Close(fd)
+	}
+}
+
 func (l *loader) churn() {
+	fd, err := l.dial(LoadPort)
+	must("connect", err)
+	write(fd, l.msg)
+	read(fd, loadMessage, l.msg)
+	unix.Close(fd)
+}
+
+func (l *loader) tight() {
 	client, server := l.pair()
 	l.move(client, server, l.msg)
 	l.move(server, client, l.msg)
@@ -193,11 +275,9 @@ func (l *loader) hold(n int) error {
 	for in.Scan() && len(pairs) > 0 {
 		p := pairs[len(pairs)-1]
 		pairs = pairs[:len(pairs)-1]
-		name, err := unix.Getsockname(p[0])
-		must("getsockname", err)
 		resetAndClose(p[0])
 		unix.Close(p[1])
-		fmt.Println(name.(*unix.SockaddrInet4).Port)
+		fmt.Println("reset")
 	}
 	return in.Err()
 }
