@@ -159,6 +159,7 @@ func TestStateAndReason(t *testing.T) {
 		{name: "reason not specified", set: func(e *ResetEvent) { e.Reason = 0 }, state: "ESTABLISHED", socket: event.SocketFull},
 		{name: "a later kernel's reason", set: func(e *ResetEvent) { e.Reason = 999 }, state: "ESTABLISHED", socket: event.SocketFull},
 		{name: "a later kernel's state", set: func(e *ResetEvent) { e.State = 99 }, reason: "TCP_ABORT_ON_CLOSE", socket: event.SocketFull},
+		{name: "unknown direction", set: func(e *ResetEvent) { e.Direction = 3 }, wantMalformed: true},
 		{name: "unknown kind of socket", set: func(e *ResetEvent) { e.Socket = 4 }, wantMalformed: true},
 	} {
 		e := fullReset()
