@@ -82,10 +82,20 @@ func contains[T comparable](list []T, v T) bool {
 	return false
 }
 
+// kernelSide is what a session needs of probe.Live once it is attached.
+type kernelSide interface {
+	Read(*ringbuf.Record, time.Time) error
+	Walk() ([]probe.Holder, error)
+	Tombstone(*probe.ResetEvent) (probe.Tombstone, bool)
+	DoubtDone(uint64)
+	Detach()
+	Counts() probe.Counts
+}
+
 // session is one live run.
 type session struct {
 	opts  Options
-	live  *probe.Live
+	live  kernelSide
 	procs *owner.Resolver
 	servers
 	finisher
@@ -239,9 +249,11 @@ func (s *session) end(cause error) error {
 	var rec ringbuf.Record
 	var in probe.Record
 	counts := s.live.Counts()
-	for until := time.Now().Add(2 * time.Second); cause == nil && s.taken+s.undecoded < counts.Submitted && time.Now().Before(until); {
+	// A closed pipe on stdout must not cost the recording what the ring holds.
+	for until := time.Now().Add(2 * time.Second); s.taken+s.undecoded < counts.Submitted && time.Now().Before(until); {
 		if _, err := s.drain(&rec, &in, time.Now().Add(poll)); err != nil {
-			cause = err
+			cause = errors.Join(cause, err)
+			break
 		}
 	}
 	for until := time.Now().Add(holdMax); s.servers.waiting(s.queue) && time.Now().Before(until); {
@@ -256,11 +268,14 @@ func (s *session) end(cause error) error {
 		cause = errors.Join(cause, s.opts.Record.finish(sum))
 	}
 	for _, out := range s.opts.Sinks {
-		if err := out.Summary(&sum); err != nil && cause == nil {
-			cause = fmt.Errorf("write summary: %w", err)
+		if err := out.Summary(&sum); err != nil && s.err == nil {
+			s.err = fmt.Errorf("write summary: %w", err)
 		}
 	}
-	return errors.Join(cause, s.flush())
+	if err := s.flush(); err != nil && !errors.Is(cause, err) {
+		cause = errors.Join(cause, err)
+	}
+	return cause
 }
 
 func bootNow() uint64 { return clockNow(unix.CLOCK_BOOTTIME) }
