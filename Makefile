@@ -133,6 +133,7 @@ generate: check-go ## make the BPF objects (with clang-19) and docs/reference an
 	$(call need,generate,$(GENERATE_TOOLS))
 	go generate ./internal/probe
 	go run ./internal/gen
+	go run ./cmd/rstwhy man --markdown docs/reference/cli
 
 .PHONY: check-generated
 check-generated: generate ## make them anew, and fail if they differ from what is committed

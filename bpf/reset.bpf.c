@@ -95,6 +95,7 @@ static __always_inline void from_tombstone(struct reset_event *e, const struct t
 	if (!b)
 		return;
 	e->flags |= RESET_TOMBSTONE;
+	e->flags &= ~RESET_DOUBT; /* about the connection that is gone, not about the listener */
 	if (b->active_open == 1)
 		e->flags |= RESET_ACTIVE_OPEN;
 	if (b->active_open == 2)
@@ -342,12 +343,16 @@ static __always_inline void learn(struct sock *sk, u8 how)
 	announce(&s->owner);
 }
 
-/* relearn notes who ends the connection, where a task does. */
-static __always_inline void relearn(struct sock_owner *s, struct task_struct *task)
+/* relearn notes who ends the connection, where a task does. After a half-close
+ * (shutdown(SHUT_WR)) the socket is still in use: when and how it is closed is
+ * not known until then, and no later state change may tell. */
+static __always_inline void relearn(struct sock *sk, struct sock_owner *s, struct task_struct *task)
 {
 	if (s->owner.tgid != task->tgid || s->owner.start_ns != task->group_leader->start_boottime)
 		fill_owner(&s->owner, task);
 	s->how = OWNER_SHUTDOWN;
+	if (sk->sk_shutdown != SHUTDOWN_MASK)
+		return;
 	s->ended = ending(task, &s->exit_code);
 	s->closed_ns = bpf_ktime_get_boot_ns();
 }
@@ -418,7 +423,7 @@ static __always_inline void closed(struct sock *sk, u8 old)
 		 * owner's own act counts. */
 		if (old == TCP_ESTABLISHED || old == TCP_CLOSE_WAIT || old == TCP_SYN_SENT || old == TCP_SYN_RECV ||
 		    s->owner.tgid == task->tgid)
-			relearn(s, task);
+			relearn(sk, s, task);
 	}
 	/* A refused connect draws no late segment. */
 	if (old == TCP_SYN_SENT && !task)
@@ -461,7 +466,7 @@ int tp_btf__inet_sock_set_state(u64 *ctx)
 			break;
 		s = bpf_sk_storage_get(&sock_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 		if (s)
-			relearn(s, task);
+			relearn(sk, s, task);
 		break;
 	case TCP_CLOSE:
 		closed(sk, old);

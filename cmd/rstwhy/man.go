@@ -8,9 +8,11 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// newManCommand writes the man pages; packages call it at build time.
+// newManCommand writes the man pages; packages call it at build time. With
+// --markdown it makes docs/reference/cli from the same texts.
 func newManCommand() *cobra.Command {
-	return &cobra.Command{
+	markdown := false
+	c := &cobra.Command{
 		Use:    "man DIRECTORY",
 		Short:  "Write the man pages to a directory",
 		Args:   exactArgs(1, "a directory"),
@@ -19,14 +21,22 @@ func newManCommand() *cobra.Command {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return fmt.Errorf("create %q: %w", args[0], err)
 			}
-			head := &doc.GenManHeader{Title: "RSTWHY", Section: "8", Source: "rstwhy", Manual: "System administration"}
 			c.Root().DisableAutoGenTag = true
+			if markdown {
+				if err := doc.GenMarkdownTree(c.Root(), args[0]); err != nil {
+					return fmt.Errorf("write pages: %w", err)
+				}
+				return nil
+			}
+			head := &doc.GenManHeader{Title: "RSTWHY", Section: "8", Source: "rstwhy", Manual: "System administration"}
 			if err := doc.GenManTree(c.Root(), head, args[0]); err != nil {
 				return fmt.Errorf("write man pages: %w", err)
 			}
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&markdown, "markdown", false, "write Markdown instead")
+	return c
 }
 
 func exactArgs(n int, what string) cobra.PositionalArgs {

@@ -95,6 +95,9 @@ func (f *traceFlags) run(stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if file, ok := stdout.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		opts.Idle = idleHint
+	}
 	if f.replay != "" {
 		return f.play(opts)
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"rstwhy/internal/event"
 )
@@ -124,7 +125,7 @@ func TestZKJSON(t *testing.T) {
 		t.Errorf("error %v, want errNoVersion", err)
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if len(lines) != 2 || len(out) > 8<<10 || strings.ContainsAny(out, "\x1b\x07\xff") {
+	if len(lines) != 2 || len(out) > 8<<10 || strings.ContainsAny(out, "\x1b\x07") || !utf8.ValidString(out) {
 		t.Fatalf("%d lines, %d bytes", len(lines), len(out))
 	}
 	var r [2]struct {

@@ -87,6 +87,7 @@ var (
 	nothingSent     = among("sent bytes", sent, 0)
 	responseSent    = among("sent bytes", sent, 40, 41)
 	nothingAcked    = among("acknowledged bytes", acked, 0)
+	someAcked       = least("acknowledged bytes", acked, 1)
 	someUnread      = least("unread bytes", unread, 1)
 	moreThanRequest = least("sent bytes", sent, 50)
 	bodyUnread      = among("unread bytes", unread, 44, 45)

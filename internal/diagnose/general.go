@@ -8,7 +8,10 @@ var generalRules = []Rule{
 	{
 		ID:    "accept-queue-full",
 		Title: "the process does not accept its connections fast enough",
-		Cases: []Case{{"this host", []Condition{resetSent, causeIn(BacklogOverflow)}, event.Proven}},
+		Cases: []Case{
+			{"this host, and the kernel says so", []Condition{resetSent, causeIn(BacklogOverflow), overflowReason}, event.Proven},
+			{"this host, by the length of the queue alone", []Condition{resetSent, causeIn(BacklogOverflow), not(overflowReason)}, event.Likely},
+		},
 		Because: []Line{
 			{nil, "a connection to port {local.port} was reset because the queue for accept() was over its limit"},
 		},
@@ -46,3 +49,7 @@ var generalRules = []Rule{
 		Sources: []string{"net/ipv4/tcp.c: tcp_check_oom"},
 	},
 }
+
+// overflowReason: before 6.10 a stray acknowledgement that meets a full queue
+// cannot be told from the overflow.
+var overflowReason = Condition{"the kernel's reason is INVALID_SYN", func(r *event.Reset) bool { return reason(r) == "INVALID_SYN" }}

@@ -38,7 +38,8 @@ var zk1702 = Rule{
 	Because: with(
 		Line{[]Condition{localServer}, "the server had read {consumed}, exactly one connection request, and left {unread} unread when it closed"},
 		Line{[]Condition{localServer, nothingAcked}, "the client had acknowledged no byte of an answer, so it sent the rest without waiting: the byte pattern is proven"},
-		Line{[]Condition{localServer, not(nothingAcked)}, "the server had answered once ({sent}) and closed over unread bytes; the answer was acknowledged, so their order is not proven"},
+		Line{[]Condition{localServer, someAcked}, "the server had answered once ({sent}) and closed over unread bytes; the answer was acknowledged, so their order is not proven"},
+		Line{[]Condition{localServer, not(nothingAcked), not(someAcked)}, "the server had answered once ({sent}) and closed over unread bytes; whether the client had the answer before it sent them is not known"},
 		Line{[]Condition{localClient}, "the client sent {sent}, more than a connection request (48 or 49 bytes), and its process had read {consumed} from the server"},
 		Line{[]Condition{localClient, responseUnread}, "{received}, the size of one answer to a connection request, lay unread: the operations were sent before it could be read"},
 		Line{[]Condition{clientUnknown}, "the client library is unknown; affected are the Java NIO client up to 3.4.5 and the Netty client of any version"},

@@ -29,7 +29,7 @@ var zkClientKilled = Rule{
 	},
 	Do: []Line{
 		{nil, "find out who killed it: journalctl -k | grep -i -E 'out of memory|killed process', the service manager's log, the container's limits"},
-		{nil, "the server keeps the session, with its ephemeral nodes, until the session timeout; nothing is wrong with the server or the network"},
+		{nil, "the server keeps the session, with its ephemeral nodes, until the session timeout; this reset says nothing against the server or the network"},
 	},
 	Sources: []string{"Linux net/ipv4/tcp.c: __tcp_close", "signal(7)"},
 }
@@ -101,7 +101,7 @@ var zkOldServer = Rule{
 	Do: append([]Line{
 		{[]Condition{localClient}, "see which library the client has open: ls -l /proc/{pid}/fd | grep -i zookeeper; Java NIO 3.4.6 and later is not affected"},
 		{[]Condition{localServer}, "find the client on {peer.host}: ss -tnp 'dport = :{server.port}', and the library it has open: ls -l /proc/PID/fd | grep -i zookeeper"},
-		{nil, "to prove or exclude it, run rstwhy trace -L {server.port} on the server's host: there the byte counts decide"},
+		{[]Condition{localClient}, "to prove or exclude it, run rstwhy trace -L {server.port} on the server's host: there the byte counts decide"},
 	}, remainderSteps...),
 	Sources: []string{zkJIRA + "ZOOKEEPER-1702"},
 }
@@ -123,7 +123,7 @@ var zkRemainder = Rule{
 	Because: with(
 		Line{[]Condition{localServer}, "the server had read {consumed} and left {unread} unread"},
 		Line{[]Condition{localClient}, "the client had sent {sent} and received {received}"},
-		Line{[]Condition{excludes1702, plainApache}, "the byte counts exclude ZOOKEEPER-1702"},
+		Line{[]Condition{excludes1702, answersAsZooKeeper}, "the byte counts exclude ZOOKEEPER-1702"},
 		Line{[]Condition{clientFixed}, "the client library is not affected by ZOOKEEPER-1702"},
 	),
 	Do:      remainderSteps,

@@ -1,8 +1,10 @@
 package main
 
-import "io"
+import (
+	"io"
+
+	"rstwhy/internal/diagnose"
+)
 
 // writeCauses renders causes.md from diagnose's table of causes.
-//
-// PLACE FOR: diagnose.WriteCauses
-var writeCauses func(io.Writer) error
+var writeCauses func(io.Writer) error = diagnose.WriteCauses

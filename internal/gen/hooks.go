@@ -1,9 +1,10 @@
 package main
 
-import "io"
+import (
+	"io"
 
-// writeHooks renders hooks.md from probe's table of hooks: purpose,
-// alternatives, what is lost without each.
-//
-// PLACE FOR: a function over probe's table
-var writeHooks func(io.Writer) error
+	"rstwhy/internal/probe"
+)
+
+// writeHooks renders hooks.md from probe's table of hooks.
+var writeHooks func(io.Writer) error = probe.WriteHooks

@@ -58,10 +58,5 @@ func generate(dir string) error {
 			return fmt.Errorf("write a page: %w", err)
 		}
 	}
-	if writeCLI != nil {
-		if err := writeCLI(dir); err != nil {
-			return fmt.Errorf("generate the pages of the command line: %w", err)
-		}
-	}
 	return nil
 }

@@ -1,8 +1,10 @@
 package main
 
-import "io"
+import (
+	"io"
+
+	"rstwhy/internal/diagnose"
+)
 
 // writeRules renders rules.md from diagnose's table of rules.
-//
-// PLACE FOR: diagnose.WriteRules
-var writeRules func(io.Writer) error
+var writeRules func(io.Writer) error = diagnose.WriteRules

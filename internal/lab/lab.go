@@ -90,7 +90,11 @@ type Prepared struct {
 	scenario *Scenario
 	bench    *Bench
 	act      func() []Truth
+	early    bool
 }
+
+// StartedBefore says that the tracer starts only now, after Prepare.
+func (p *Prepared) StartedBefore() { p.early = true }
 
 // Prepare opens the scenario's connections. Close the result, also after an
 // error of Run.
@@ -117,6 +121,12 @@ func (p *Prepared) Run() (truths []Truth, err error) {
 	truths = p.act()
 	for i := range truths {
 		truths[i].Scenario = p.scenario.ID
+		if p.early {
+			truths[i].Scenario += " (older)"
+			if p.scenario.Early == EarlyUnknown && len(truths[i].Owners) > 0 {
+				truths[i].AnyOwnerUnknownOK = true
+			}
+		}
 	}
 	return truths, nil
 }

@@ -50,24 +50,6 @@ func setComm(name string) {
 	}
 }
 
-// hog keeps a CPU busy with computing and system calls until its parent closes
-// its standard input.
-func hog() {
-	go func() {
-		_, _ = os.Stdin.Read(make([]byte, 1))
-		os.Exit(0)
-	}()
-	end := time.Now().Add(maxLife)
-	for n := 0; ; n++ {
-		if n%1000 == 0 {
-			_ = unix.Getppid()
-			if time.Now().After(end) {
-				os.Exit(0)
-			}
-		}
-	}
-}
-
 // worker is the state of a worker process.
 type worker struct {
 	sockets map[int]bool // descriptors that vanish must close silently

@@ -48,10 +48,6 @@ var containerPrefixes = []string{
 	"docker-", "cri-containerd-", "crio-", "libpod-", "nerdctl-",
 }
 
-// containerParents are the directories under which a bare id is a container's:
-// Docker and Podman with the cgroupfs driver, Amazon ECS.
-var containerParents = []string{"docker", "libpod_parent", "ecs"}
-
 // ContainerID gives the id of the innermost container in a cgroup path, 64
 // hexadecimal digits, or nothing.
 func ContainerID(path string) string {
@@ -60,15 +56,26 @@ func ContainerID(path string) string {
 		if id := scopeID(names[i]); id != "" {
 			return id
 		}
-		if isContainerID(names[i]) && slices.ContainsFunc(names[:i], isContainerParent) {
+		if isContainerID(names[i]) && isContainerParent(names[:i]) {
 			return names[i]
 		}
 	}
 	return ""
 }
 
-func isContainerParent(name string) bool {
-	return strings.HasPrefix(name, "kubepods") || slices.Contains(containerParents, name)
+// isContainerParent tells whether a bare id below these directories is a
+// container's: those of Docker and Podman with the cgroupfs driver
+// (/docker/<id>, /libpod_parent/<id>), of Amazon ECS (/ecs/TASK/<id>) and of
+// Kubernetes (/kubepods/.../podUID/<id>).
+func isContainerParent(above []string) bool {
+	n := len(above)
+	switch {
+	case n >= 1 && (above[n-1] == "docker" || above[n-1] == "libpod_parent"):
+		return true
+	case n >= 2 && above[n-2] == "ecs":
+		return true
+	}
+	return slices.ContainsFunc(above, func(name string) bool { return strings.HasPrefix(name, "kubepods") })
 }
 
 // scopeID gives the id in the name of a scope. containerd writes

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -23,6 +24,8 @@ func TestContainerID(t *testing.T) {
 		"/docker/" + idA:                                                                    idA,
 		"/docker/" + idA + "/docker/" + idB:                                                 idB,
 		"/../../docker-" + idA + ".scope":                                                   idA,
+		"/docker/" + idA + "/build/" + idB:                                                  idA, // not the name of a container
+		"/libpod_parent/" + idA:                                                             idA,
 		"/ecs/task/" + idA:                                                                  idA,
 		"/kubepods/burstable/pod1234/" + idA:                                                idA,
 		"/kubepods/besteffort/pod1/" + idA + "/x":                                           idA,
@@ -35,15 +38,15 @@ func TestContainerID(t *testing.T) {
 
 		"/kubepods.slice/crio-conmon-" + idA + ".scope":  "",
 		"/machine.slice/libpod-conmon-" + idA + ".scope": "",
-		"/process_api/" + idA:                            "", // no runtime's name
-		"/docker/" + idA[:63]:                            "",
-		"/docker/" + idA + "0":                           "",
-		"/docker/" + strings.ToUpper(idA):                "",
-		"/docker/buildkit":                               "",
-		"/docker-" + idA[:12] + ".scope":                 "",
-		"/system.slice/ssh.service":                      "",
-		"/":                                              "",
-		"":                                               "",
+		"/sandbox/" + idA:                 "", // no runtime's name
+		"/docker/" + idA[:63]:             "",
+		"/docker/" + idA + "0":            "",
+		"/docker/" + strings.ToUpper(idA): "",
+		"/docker/buildkit":                "",
+		"/docker-" + idA[:12] + ".scope":  "",
+		"/system.slice/ssh.service":       "",
+		"/":                               "",
+		"":                                "",
 	} {
 		if got := ContainerID(path); got != want {
 			t.Errorf("%s: got %q, want %q", path, got, want)
@@ -148,7 +151,7 @@ func TestCgroupWalkIsRare(t *testing.T) {
 	if p, ok := tree.path(id); ok {
 		t.Errorf("walked twice within a second, to find %q", p)
 	}
-	tree.walked = tree.walked.Add(-walkEvery)
+	tree.walkAgain = time.Now()
 	if p, ok := tree.path(id); !ok || p != "/"+filepath.Base(dir) {
 		t.Errorf("after a second: got %q, %v", p, ok)
 	}

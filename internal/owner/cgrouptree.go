@@ -19,7 +19,10 @@ import (
 const (
 	maxCgroupIDs = 1024
 	maxWalkDirs  = 50_000
-	walkEvery    = time.Second
+	// A walk of 50,000 directories takes a second or two: walking is to take
+	// no more than a twentieth of a CPU, and at most one walk a second.
+	walkEvery = time.Second
+	walkShare = 20
 )
 
 // cgroupTree turns cgroup v2 ids into paths. The id that BPF gives is the
@@ -28,9 +31,10 @@ type cgroupTree struct {
 	mount cgroupMount
 	dir   *os.File // the mount point, for open_by_handle_at; nil: none
 
-	mu     sync.Mutex
-	paths  *lru[uint64, string] // empty path: no such cgroup
-	walked time.Time
+	mu    sync.Mutex
+	paths *lru[uint64, string] // empty path: no such cgroup
+	// walkAgain is when the tree may be walked the next time.
+	walkAgain time.Time
 	// noHandles is set once open_by_handle_at turns out not to be allowed
 	// (it takes CAP_DAC_READ_SEARCH) or not known to this kernel's cgroupfs.
 	noHandles bool
@@ -162,10 +166,11 @@ func (t *cgroupTree) find(id uint64) (string, error) {
 		}
 		t.noHandles = errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP)
 	}
-	if time.Since(t.walked) < walkEvery {
-		return "", errors.New("walked the cgroups just now")
+	began := time.Now()
+	if began.Before(t.walkAgain) {
+		return "", errWalked
 	}
-	defer func() { t.walked = time.Now() }()
+	defer func() { t.walkAgain = time.Now().Add(max(walkEvery, walkShare*time.Since(began))) }()
 	return walkFor(t.mount.point, id, maxWalkDirs)
 }
 
@@ -197,7 +202,10 @@ func (t *cgroupTree) byHandle(id uint64) (string, error) {
 	return p, nil
 }
 
-var errTooMany = errors.New("too many cgroups")
+var (
+	errTooMany = errors.New("too many cgroups")
+	errWalked  = errors.New("the cgroups were walked just now")
+)
 
 // walkFor looks for the directory with inode number id, in at most limit ones.
 func walkFor(top string, id uint64, limit int) (string, error) {

@@ -40,6 +40,8 @@ func JVMLabel(argv []string) string {
 		case argfile && !qualifiedClass(arg):
 			// The file may have named the class: this may be its argument.
 			return ""
+		case strings.ContainsAny(arg, ":=@;'\" \t\r\n"):
+			return "" // no class: whoever runs this is not the java launcher
 		default:
 			return strings.ReplaceAll(arg, "/", ".")
 		}

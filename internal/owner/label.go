@@ -62,6 +62,18 @@ func label(exe string, argv []string) string {
 	return ""
 }
 
+// openLabel is label, but never a value that the command line marks as secret
+// and that was taken for a script.
+func openLabel(exe string, argv []string) string {
+	l := label(exe, argv)
+	for i := 1; i < len(argv) && l != ""; i++ {
+		if isPendingValue(pendingAfter(argv[i-1]), argv[i]) && strings.HasSuffix(argv[i], l) {
+			return ""
+		}
+	}
+	return maskArg(l, false)
+}
+
 // label finds the script or module in the command line.
 func (in interpreter) label(argv []string) string {
 	for i := 1; i < len(argv); i++ {

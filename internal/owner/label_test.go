@@ -24,6 +24,7 @@ func TestJVMLabel(t *testing.T) {
 		{"@/etc/jvm.options -cp x org.ex.Main arg", "org.ex.Main"},
 		{"@/etc/argfile zoo.cfg", ""}, // the class stands in the file
 		{"@/etc/argfile", ""},
+		{"zk:2181 x", ""}, // not a class
 		{"-version", ""},
 		{"-cp", ""},
 		{"-m", ""},
@@ -71,6 +72,19 @@ func TestLabel(t *testing.T) {
 	} {
 		if got := label(c.exe, strings.Fields(c.args)); got != c.want {
 			t.Errorf("%s as %q: got %q, want %q", c.exe, c.args, got, c.want)
+		}
+	}
+}
+
+func TestLabelHidesSecrets(t *testing.T) {
+	for args, want := range map[string]string{
+		"node --token S3CRET app.js":     "",
+		"java --password S3CRET Main":    "",
+		"java http://joe:S3CRET@h":       "",
+		"node --title x --token=a /b.js": "b.js",
+	} {
+		if got := openLabel("", strings.Fields(args)); got != want {
+			t.Errorf("%s: got %q, want %q", args, got, want)
 		}
 	}
 }

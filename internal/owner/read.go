@@ -3,10 +3,7 @@ package owner
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -27,11 +24,11 @@ var errChanging = errors.New("the process kept executing other programs")
 // that had the pid then (struct pid, fs/proc/base.c), and the start time tells
 // whether that was the right one.
 func (r *Resolver) read(pid uint32, start uint64) (*entry, error) {
-	dir, err := os.OpenRoot(filepath.Join(r.proc, strconv.FormatUint(uint64(pid), 10)))
+	dir, err := openProcDir(r.proc + "/" + strconv.FormatUint(uint64(pid), 10))
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
+	defer dir.close()
 	for range attempts {
 		e, err := r.readOnce(dir, pid, start)
 		if !errors.Is(err, errChanging) {
@@ -41,15 +38,15 @@ func (r *Resolver) read(pid uint32, start uint64) (*entry, error) {
 	return nil, fmt.Errorf("process %d: %w", pid, errChanging)
 }
 
-func (r *Resolver) readOnce(dir *os.Root, pid uint32, start uint64) (*entry, error) {
+func (r *Resolver) readOnce(dir *procDir, pid uint32, start uint64) (*entry, error) {
 	before, err := readStat(dir, pid, start)
 	if err != nil {
 		return nil, err
 	}
 	// Of the three, a dying process or one of another user may show none.
-	raw, _ := readFile(dir, "cmdline", maxArgv+1)
-	exe, _ := dir.Readlink("exe")
-	groups, _ := readFile(dir, "cgroup", maxCgroupFile)
+	raw, _ := dir.read("cmdline", maxArgv+1)
+	exe, _ := dir.readlink("exe")
+	groups, _ := dir.read("cgroup", maxCgroupFile)
 	after, err := readStat(dir, pid, start)
 	if err != nil {
 		return nil, err
@@ -62,7 +59,7 @@ func (r *Resolver) readOnce(dir *os.Root, pid uint32, start uint64) (*entry, err
 		PID:       pid,
 		StartBoot: start,
 		Comm:      clean(after.comm, maxComm),
-		Label:     clean(spaces.Replace(label(exe, argv)), maxLabel),
+		Label:     clean(spaces.Replace(openLabel(exe, argv)), maxLabel),
 		Exe:       clean(exe, maxExe),
 		Cmdline:   clean(spaces.Replace(maskArgv(argv, cut)), maxCmdline),
 	}}
@@ -93,8 +90,8 @@ func (r *Resolver) place(e *entry, groups string) {
 
 // readStat reads the start time, and fails with fs.ErrNotExist where it is
 // another process's.
-func readStat(dir *os.Root, pid uint32, start uint64) (stat, error) {
-	text, err := readFile(dir, "stat", maxStatFile)
+func readStat(dir *procDir, pid uint32, start uint64) (stat, error) {
+	text, err := dir.read("stat", maxStatFile)
 	if err != nil {
 		return stat{}, err
 	}
@@ -106,17 +103,6 @@ func readStat(dir *os.Root, pid uint32, start uint64) (stat, error) {
 		return stat{}, fmt.Errorf("process %d is another one by now: %w", pid, fs.ErrNotExist)
 	}
 	return st, nil
-}
-
-func readFile(dir *os.Root, name string, limit int64) (string, error) {
-	f, err := dir.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	var b strings.Builder
-	_, err = io.Copy(&b, io.LimitReader(f, limit))
-	return b.String(), err
 }
 
 // splitArgv splits the contents of /proc/PID/cmdline. cut tells that the last

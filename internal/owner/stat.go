@@ -27,11 +27,11 @@ var errStat = errors.New("not in the form of /proc/PID/stat")
 // parseStat reads /proc/PID/stat. The name stands in parentheses and may hold
 // parentheses, blanks and newlines itself; no field after it does.
 func parseStat(s string) (stat, error) {
-	open, end := strings.IndexByte(s, '('), strings.LastIndexByte(s, ')')
-	if open < 0 || end < open {
+	begin, end := strings.IndexByte(s, '('), strings.LastIndexByte(s, ')')
+	if begin < 0 || end < begin {
 		return stat{}, fmt.Errorf("%w: no name in parentheses", errStat)
 	}
-	st := stat{comm: s[open+1 : end]}
+	st := stat{comm: s[begin+1 : end]}
 	const first = 3 // number of the field after the name
 	fields := strings.Fields(s[end+1:])
 	number := func(n int) (uint64, error) {
@@ -57,6 +57,8 @@ func parseStat(s string) (stat, error) {
 }
 
 // startedAt tells whether this is the process that started at startBoot, ns.
+// In a time namespace with an offset /proc shows other start times, so nothing
+// matches and nothing is described (timens_add_boottime_ns, fs/proc/array.c).
 func (s stat) startedAt(startBoot uint64) bool { return s.start == startBoot/nsPerTick }
 
 // sameProgram tells whether no other program was executed between a and b.

@@ -14,7 +14,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/cilium/ebpf/ringbuf"
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
@@ -84,7 +83,7 @@ func contains[T comparable](list []T, v T) bool {
 
 // kernelSide is what a session needs of probe.Live once it is attached.
 type kernelSide interface {
-	Read(*ringbuf.Record, time.Time) error
+	Read(time.Time) ([]byte, error)
 	Walk() ([]probe.Holder, error)
 	Tombstone(*probe.ResetEvent) (probe.Tombstone, bool)
 	DoubtDone(uint64)
@@ -176,10 +175,9 @@ func (s *session) run(ctx context.Context) error {
 		defer cancel()
 	}
 	started := time.Now()
-	var rec ringbuf.Record
 	var in probe.Record
 	for ctx.Err() == nil && !s.full() {
-		if err := s.turn(&rec, &in); err != nil {
+		if err := s.turn(&in); err != nil {
 			return s.end(err)
 		}
 		if s.opts.Idle != nil && time.Since(started) > 10*time.Second {
@@ -193,8 +191,8 @@ func (s *session) run(ctx context.Context) error {
 }
 
 // turn reads what there is, for at most one poll, and releases what is due.
-func (s *session) turn(rec *ringbuf.Record, in *probe.Record) error {
-	watermark, err := s.drain(rec, in, time.Now().Add(poll))
+func (s *session) turn(in *probe.Record) error {
+	watermark, err := s.drain(in, time.Now().Add(poll))
 	if err != nil {
 		return err
 	}
@@ -204,11 +202,11 @@ func (s *session) turn(rec *ringbuf.Record, in *probe.Record) error {
 }
 
 // drain returns the event time up to which every record has been read.
-func (s *session) drain(rec *ringbuf.Record, in *probe.Record, deadline time.Time) (uint64, error) {
+func (s *session) drain(in *probe.Record, deadline time.Time) (uint64, error) {
 	last := uint64(0)
 	for range batch {
 		before := bootNow()
-		err := s.live.Read(rec, deadline)
+		b, err := s.live.Read(deadline)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return max(before, last) - orderSlack, nil
 		}
@@ -216,7 +214,7 @@ func (s *session) drain(rec *ringbuf.Record, in *probe.Record, deadline time.Tim
 			return 0, fmt.Errorf("read ring buffer: %w", err)
 		}
 		s.seen = true
-		if t := s.raw(rec.RawSample, in); t > last {
+		if t := s.raw(b, in); t > last {
 			last = t
 		}
 	}
@@ -247,12 +245,11 @@ func (s *session) raw(b []byte, in *probe.Record) uint64 {
 // end detaches, reads what is left and prints the summary.
 func (s *session) end(cause error) error {
 	s.live.Detach()
-	var rec ringbuf.Record
 	var in probe.Record
 	counts := s.live.Counts()
 	// A closed pipe on stdout must not cost the recording what the ring holds.
 	for until := time.Now().Add(2 * time.Second); s.taken+s.undecoded < counts.Submitted && time.Now().Before(until); {
-		if _, err := s.drain(&rec, &in, time.Now().Add(poll)); err != nil {
+		if _, err := s.drain(&in, time.Now().Add(poll)); err != nil {
 			cause = errors.Join(cause, err)
 			break
 		}

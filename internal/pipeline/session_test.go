@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf/ringbuf"
 	"github.com/rs/zerolog"
 
 	"rstwhy/internal/event"
@@ -40,12 +39,13 @@ type fakeKernel struct {
 	detached   bool
 }
 
-func (f *fakeKernel) Read(rec *ringbuf.Record, _ time.Time) error {
+func (f *fakeKernel) Read(time.Time) ([]byte, error) {
 	if len(f.raws) == 0 {
-		return os.ErrDeadlineExceeded
+		return nil, os.ErrDeadlineExceeded
 	}
-	rec.RawSample, f.raws = f.raws[0], f.raws[1:]
-	return nil
+	b := f.raws[0]
+	f.raws = f.raws[1:]
+	return b, nil
 }
 func (f *fakeKernel) Walk() ([]probe.Holder, error) { f.walks++; return f.holders, f.walkErr }
 func (f *fakeKernel) Tombstone(e *probe.ResetEvent) (probe.Tombstone, bool) {

@@ -34,6 +34,7 @@ type Live struct {
 	extra  []*ebpf.Collection
 	links  []link.Link
 	ring   *ringbuf.Reader
+	record ringbuf.Record
 	progs  map[string]*ebpf.Program
 	states []HookState
 	names  Names
@@ -187,9 +188,12 @@ func (l *Live) Hooks() []HookState { return l.states }
 
 // Read waits until deadline for the next raw record. The bytes are valid until
 // the next call. It returns os.ErrDeadlineExceeded when nothing came.
-func (l *Live) Read(rec *ringbuf.Record, deadline time.Time) error {
+func (l *Live) Read(deadline time.Time) ([]byte, error) {
 	l.ring.SetDeadline(deadline)
-	return l.ring.ReadInto(rec)
+	if err := l.ring.ReadInto(&l.record); err != nil {
+		return nil, err
+	}
+	return l.record.RawSample, nil
 }
 
 // DoubtDone tells the kernel side that one record that waited for its closer

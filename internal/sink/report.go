@@ -146,10 +146,16 @@ func (r *report) servers(servers []event.Server) {
 		return
 	}
 	r.title("ZooKeeper servers")
+	said := map[string]bool{} // one server may have been asked from several network namespaces
 	for i := range servers {
 		s := &servers[i]
 		at := event.Endpoint{Address: s.Address, Port: s.Port}.String()
-		r.item("  "+at+"  ", serverWords(s))
+		words := serverWords(s)
+		if said[at+words] {
+			continue
+		}
+		said[at+words] = true
+		r.item("  "+at+"  ", words)
 	}
 }
 

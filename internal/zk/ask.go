@@ -96,7 +96,7 @@ func (d *dialer) exchange(conn *net.TCPConn, w Word, word string) Answer {
 	case err == nil:
 		return ParseAnswer(w, nil)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return silent(conn, d.limit())
+		return silent(conn, w, d.limit())
 	case errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE):
 		return Answer{Outcome: event.OutcomeReset, Detail: "reset without a byte of answer"}
 	}
@@ -117,17 +117,24 @@ func partial(a Answer, err error) Answer {
 
 // silent tells a port that waits for more than four bytes, as TLS does (a TLS
 // record header has five), from a process that does not run: the former closes
-// when it sees the end of our side, the latter does nothing.
-func silent(conn *net.TCPConn, waited time.Duration) Answer {
+// when it sees the end of our side, the latter does nothing. Some speak only
+// then.
+func silent(conn *net.TCPConn, w Word, waited time.Duration) Answer {
 	conn.CloseWrite()
 	conn.SetDeadline(time.Now().Add(drainTime))
-	n, err := io.Copy(io.Discard, io.LimitReader(conn, maxDrain))
-	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+	text, err := io.ReadAll(io.LimitReader(conn, maxAnswer))
+	switch {
+	case len(text) > 0:
+		if err != nil || len(text) == maxAnswer {
+			drain(conn)
+		}
+		return partial(ParseAnswer(w, text), err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return Answer{Outcome: event.OutcomeTimeout, Detail: fmt.Sprintf(
 			"connected, but no answer in %v and no reaction to our end: stopped, overloaded or cut off", waited)}
 	}
 	return Answer{Outcome: event.OutcomeTLSOnly, Detail: fmt.Sprintf(
-		"took the four bytes and stayed silent for %v, as a TLS port does", waited)}
+		"took the four bytes and stayed silent for %v until our end, as a TLS port does", waited)}
 }
 
 // drain reads what is left. Closing with unread data would reset the server

@@ -54,6 +54,15 @@ func inNetNS(netns uint32, path string, f func() error) error {
 // ever run in the foreign namespace (runtime.LockOSThread).
 func onThread(fd int, f func() error) error {
 	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		// /proc/self shows the main thread: in another namespace it would
+		// mislead everybody who reads /proc/self/ns/net or /proc/self/net.
+		done := make(chan error)
+		go func() { done <- onThread(fd, f) }()
+		err := <-done
+		runtime.UnlockOSThread()
+		return err
+	}
 	back, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		runtime.UnlockOSThread()

@@ -42,6 +42,33 @@ func fullBacklog(t *testing.T) netip.AddrPort {
 	return addr
 }
 
+// The tests' main goroutine keeps the main thread, so that no namespace made
+// here is ever that of /proc/self.
+func init() { runtime.LockOSThread() }
+
+// threadOfMain is the thread on which onThread worked when it was called on the
+// main thread (by TestMain; a test cannot get there).
+func threadOfMain() (tid int, err error) {
+	fd, err := unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	err = onThread(fd, func() error { tid = unix.Gettid(); return nil })
+	return tid, err
+}
+
+var mainTid, mainErr = 0, error(nil)
+
+func TestMainThreadStays(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to enter a network namespace")
+	}
+	if mainErr != nil || mainTid == 0 || mainTid == os.Getpid() {
+		t.Errorf("thread %d of process %d: %v", mainTid, os.Getpid(), mainErr)
+	}
+}
+
 // newNetNS makes a namespace with its loopback up, runs f in it, and keeps it
 // until the test ends. It gives its inode and the path of the thread in it.
 func newNetNS(t *testing.T, f func()) (uint32, string) {
@@ -135,7 +162,7 @@ func TestAskInNamespace(t *testing.T) {
 		t.Errorf("%d threads were left in another namespace", strays)
 	}
 
-	gone := Target{NetNS: inode, NSPath: "/proc/self/ns/net", Addr: there.addr}
+	gone := Target{NetNS: inode, NSPath: "/proc/thread-self/ns/net", Addr: there.addr}
 	if a := Ask(context.Background(), gone, Srvr, short); a.Outcome != event.OutcomeUnreachable || len(here.heard()) != 3 {
 		t.Errorf("a path that leads elsewhere: %q (%s), %d probes here", a.Outcome, a.Detail, len(here.heard()))
 	}

@@ -1,6 +1,7 @@
 package zk
 
 import (
+	"encoding/json"
 	"net"
 	"net/netip"
 	"slices"
@@ -8,6 +9,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"rstwhy/internal/event"
 )
@@ -43,6 +47,15 @@ func TestProber(t *testing.T) {
 	want := event.Server{Address: f.addr.Addr(), Port: f.addr.Port(), Version: "3.4.13-6--1", Mode: "standalone", Outcome: event.OutcomeOK}
 	if s.Key != key || s.Server != want || s.Word != "srvr" || s.Outcome != event.OutcomeOK || time.Since(s.At) > time.Minute {
 		t.Errorf("got %+v", s)
+	}
+	// A recording keeps snapshots as JSON.
+	var back Snapshot
+	if b, err := json.Marshal(s); err != nil || json.Unmarshal(b, &back) != nil {
+		t.Errorf("as JSON: %v %s", err, b)
+	}
+	if d := cmp.Diff(s, back, cmpopts.IgnoreUnexported(Answer{}), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
+		cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+		t.Error(d)
 	}
 	if again, ok := p.Lookup(Key{own, mapped}); !ok || again != s {
 		t.Errorf("Lookup: %v %+v", ok, again)
