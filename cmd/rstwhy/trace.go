@@ -122,8 +122,8 @@ func (f *traceFlags) run(stdout io.Writer) error {
 }
 
 func (f *traceFlags) play(opts pipeline.Options) error {
-	if f.record != "" || f.ready != "" {
-		return usagef("--replay prints a recording; it goes with neither --record nor --ready-file")
+	if f.record != "" || f.ready != "" || f.duration != 0 {
+		return usagef("--replay prints a recording; it goes with none of --record, --ready-file and --duration")
 	}
 	file, err := os.Open(f.replay)
 	if err != nil {
@@ -192,7 +192,11 @@ func (f *traceFlags) options() (pipeline.Options, error) {
 		return opts, usageError{err}
 	}
 	opts.Select = pipeline.Select{Comms: f.comms, ZK: f.zk}
+	const pidMax = 1 << 22 // PID_MAX_LIMIT, include/linux/threads.h
 	for _, p := range f.pids {
+		if p == 0 || p > pidMax {
+			return opts, usagef("-p %d is no process id (1 to %d)", p, pidMax)
+		}
 		opts.Select.PIDs = append(opts.Select.PIDs, uint32(p))
 	}
 	if f.ready != "" {
@@ -218,6 +222,9 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		return netip.Prefix{}, usagef("--addr %q is no IP address or CIDR (names are not looked up)", s)
+	}
+	if p.Addr().Is4In6() && p.Bits() >= 96 { // v4-mapped counts as IPv4
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 	}
 	return p.Masked(), nil
 }

@@ -57,7 +57,7 @@ func Open(opts Options) (*Live, error) {
 	}
 	kernel, err := btf.LoadKernelSpec()
 	if err != nil {
-		return nil, fmt.Errorf("read the kernel's BTF (/sys/kernel/btf/vmlinux, kernel option CONFIG_DEBUG_INFO_BTF): %w", err)
+		return l, l.noHook(fmt.Errorf("read the kernel's BTF (/sys/kernel/btf/vmlinux, kernel option CONFIG_DEBUG_INFO_BTF): %w", err))
 	}
 	if l.names, err = readNames(kernel); err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
 	base.Programs = nil
 	coll, err := ebpf.NewCollection(base)
 	if err != nil {
-		return fmt.Errorf("create maps: %w", err)
+		return l.noHook(fmt.Errorf("create maps: %w", err))
 	}
 	l.coll = coll
 	var missing error
@@ -120,6 +120,14 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
 		l.states = append(l.states, st)
 	}
 	return missing
+}
+
+// noHook notes that none can be attached, for the one reason.
+func (l *Live) noHook(err error) error {
+	for _, h := range Hooks {
+		l.states = append(l.states, HookState{Hook: h, Err: err})
+	}
+	return fmt.Errorf("%w: %w", ErrRequiredHook, err)
 }
 
 func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, c Candidate) error {
