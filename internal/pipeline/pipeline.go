@@ -110,7 +110,7 @@ type session struct {
 // Live traces until ctx ends, the count or the duration is reached.
 func Live(ctx context.Context, opts Options) error {
 	defer opts.Record.abandon()
-	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log})
+	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log, ForeignPIDs: opts.NoNames})
 	if err != nil {
 		return err
 	}

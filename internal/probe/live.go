@@ -26,6 +26,9 @@ var ErrRequiredHook = errors.New("a required hook could not be attached")
 type Options struct {
 	Filter Filter
 	Log    zerolog.Logger
+	// ForeignPIDs says that this pid namespace is not the host's: our own pid
+	// is another process's in the kernel's eyes.
+	ForeignPIDs bool
 }
 
 // Live is an attached tracer.
@@ -66,7 +69,7 @@ func Open(opts Options) (*Live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read embedded programs: %w", err)
 	}
-	if err := setConstants(spec, opts.Filter); err != nil {
+	if err := setConstants(spec, opts); err != nil {
 		return nil, err
 	}
 	if err := l.attachAll(spec, kernel); err != nil {
@@ -80,15 +83,19 @@ func Open(opts Options) (*Live, error) {
 	return l, nil
 }
 
-func setConstants(spec *ebpf.CollectionSpec, f Filter) error {
-	wire, err := f.wire()
+func setConstants(spec *ebpf.CollectionSpec, opts Options) error {
+	wire, err := opts.Filter.wire()
 	if err != nil {
 		return err
 	}
 	if err := spec.Variables["filters"].Set(wire); err != nil {
 		return fmt.Errorf("set filters: %w", err)
 	}
-	if err := spec.Variables["self_tgid"].Set(uint32(os.Getpid())); err != nil {
+	self := uint32(os.Getpid())
+	if opts.ForeignPIDs {
+		self = ^uint32(0) // nobody's: pids end at 2^22
+	}
+	if err := spec.Variables["self_tgid"].Set(self); err != nil {
 		return fmt.Errorf("set own pid: %w", err)
 	}
 	return nil
