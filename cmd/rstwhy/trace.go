@@ -59,7 +59,13 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
   rstwhy trace -o json --record a.rec   JSON lines, and keep a recording
   rstwhy trace --replay a.rec           print it again, on any machine`,
 		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.run(c.OutOrStdout()) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			// --addr "$UNSET" would mean every address, --record "$UNSET" no file.
+			if name := emptyFlag(c); name != "" {
+				return usagef("--%s is given without a value", name)
+			}
+			return f.run(c.OutOrStdout())
+		},
 	}
 	fs := c.Flags()
 	fs.SortFlags = false
@@ -84,6 +90,15 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
 	fs.StringVar(&f.ready, "ready-file", "", "create this file once every hook is attached")
 	fs.BoolVar(&f.debug, "debug", false, "log what goes on inside, on stderr")
 	return c
+}
+
+func emptyFlag(c *cobra.Command) string {
+	for _, name := range []string{"addr", "comm", "record", "replay", "ready-file"} {
+		if f := c.Flags().Lookup(name); f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
+			return name
+		}
+	}
+	return ""
 }
 
 func (f *traceFlags) run(stdout io.Writer) error {
@@ -125,7 +140,8 @@ func (f *traceFlags) play(opts pipeline.Options) error {
 	if f.record != "" || f.ready != "" || f.duration != 0 {
 		return usagef("--replay prints a recording; it goes with none of --record, --ready-file and --duration")
 	}
-	file, err := os.Open(f.replay)
+	// Opening a pipe would otherwise wait for its writer.
+	file, err := os.OpenFile(f.replay, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
