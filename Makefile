@@ -124,9 +124,10 @@ test-race: check-go ## run the tests of test-unit under the race detector
 	env -u CI -u RSTWHY_ROOT CGO_ENABLED=1 go test -race -short -count=1 -timeout 10m ./...
 
 .PHONY: bench
-bench: check-go ## measure events a second, cost in the kernel, and memory (as root, some minutes)
+bench: build ## measure events a second, cost in the kernel, and memory (as root, three minutes); one table: make bench ARGS='-only start'
 	$(call need-root,make bench)
-	RSTWHY_ROOT=1 go test -p 1 -count=1 -timeout 30m -run '^$$' -bench . -benchmem $(AS_ROOT) ./...
+	CGO_ENABLED=0 go build -trimpath -o bin/bench ./internal/bench
+	$(SUDO) bin/bench -rstwhy bin/rstwhy $(ARGS)
 
 .PHONY: generate
 generate: check-go ## make the BPF objects (with clang-19) and docs/reference anew

@@ -88,6 +88,10 @@ struct {
 struct busy {
 	u32 depth[3]; /* by enum reset_direction */
 	u32 seq;
+	/* The process announced last: one that connects often costs no look-up. */
+	u64 announced_start_ns;
+	u32 announced_tgid;
+	u32 pad;
 };
 
 /* What each CPU is in the middle of. */
@@ -100,6 +104,13 @@ struct {
 
 const volatile struct filter filters = {};
 const volatile u32 self_tgid = 0;
+
+/* System calls that can drop the last reference to a socket's file without its
+ * process ever having held a descriptor of it: reading /proc/PID/fd and walking
+ * descriptors take a reference for a moment. Numbers of this architecture, set
+ * by user space. */
+#define READING_CALLS 12
+const volatile u32 reading_calls[READING_CALLS] = {};
 
 /* Records that wait for whoever closes the socket: made by the reset programs,
  * done by user space. While they are equal, tcp_destroy_sock returns at once. */

@@ -25,6 +25,12 @@ static __always_inline struct task_struct *acting_task(struct sock *sk)
 	return task;
 }
 
+static __always_inline void fill_comm(struct owner *o, struct task_struct *leader)
+{
+	*(u64 *)o->comm = *(u64 *)leader->comm;
+	*(u64 *)(o->comm + 8) = *(u64 *)(leader->comm + 8);
+}
+
 static __always_inline void fill_owner(struct owner *o, struct task_struct *task)
 {
 	struct task_struct *leader = task->group_leader;
@@ -33,7 +39,7 @@ static __always_inline void fill_owner(struct owner *o, struct task_struct *task
 	o->start_ns = leader->start_boottime;
 	o->cgroup_id = bpf_get_current_cgroup_id();
 	o->uid = bpf_get_current_uid_gid();
-	bpf_probe_read_kernel(o->comm, sizeof(o->comm), leader->comm);
+	fill_comm(o, leader);
 }
 
 /* ending tells how task gives up a socket now. do_exit sets exit_code before
@@ -50,12 +56,41 @@ static __always_inline u8 ending(struct task_struct *task, s32 *code)
 	return task->signal->oom_mm ? ENDED_OOM : ENDED_EXIT;
 }
 
+/* onlooker tells a task that merely looked at another process's descriptors
+ * when the holder closed: the file's last reference is dropped in its context
+ * (fs/proc/fd.c proc_fd_link, kernel/bpf/task_iter.c), and so is the socket. */
+static __always_inline bool onlooker(struct task_struct *task)
+{
+	struct pt_regs *regs;
+	u32 nr;
+	int i;
+
+	if (task->flags & PF_EXITING)
+		return false;
+	if (task->tgid == self_tgid)
+		return true;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	if (bpf_core_field_exists(regs->orig_ax))
+		nr = BPF_CORE_READ(regs, orig_ax);
+	else
+		nr = BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
+	for (i = 0; i < READING_CALLS; i++)
+		if (reading_calls[i] == nr)
+			return true;
+	return false;
+}
+
 static __always_inline void announce(struct owner *o)
 {
 	struct process_key key = { .start_ns = o->start_ns, .tgid = o->tgid };
 	struct closer_event *e;
-	u32 one = 1;
+	u32 zero = 0, one = 1;
+	struct busy *cpu = bpf_map_lookup_elem(&busy_cpus, &zero);
 
+	if (!cpu || (cpu->announced_start_ns == o->start_ns && cpu->announced_tgid == o->tgid))
+		return;
+	cpu->announced_start_ns = o->start_ns;
+	cpu->announced_tgid = o->tgid;
 	if (bpf_map_lookup_elem(&processes, &key))
 		return;
 	bpf_map_update_elem(&processes, &key, &one, BPF_ANY);

@@ -350,6 +350,8 @@ static __always_inline void relearn(struct sock *sk, struct sock_owner *s, struc
 {
 	if (s->owner.tgid != task->tgid || s->owner.start_ns != task->group_leader->start_boottime)
 		fill_owner(&s->owner, task);
+	else
+		fill_comm(&s->owner, task->group_leader); /* it may run another program by now */
 	s->how = OWNER_SHUTDOWN;
 	if (sk->sk_shutdown != SHUTDOWN_MASK)
 		return;
@@ -400,10 +402,15 @@ static __always_inline void bury(struct sock *sk, struct sock_owner *s, u8 old)
 
 static __always_inline void closed(struct sock *sk, u8 old)
 {
-	struct sock_owner *s = bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
 	bool done = sock_flag(sk->__sk_common.skc_flags, bpf_core_enum_value(enum sock_flags, SOCK_DONE));
+	struct sock_owner *s;
 	struct task_struct *task;
 
+	/* The peer's FIN takes FIN_WAIT2 straight to TIME_WAIT (tcp_fin): the usual
+	 * end of a connection, after which this socket draws no reset. */
+	if (done && old == TCP_FIN_WAIT2)
+		return;
+	s = bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
 	if (old == TCP_LISTEN) {
 		stop_listener(sk, s);
 		if (s)
@@ -414,7 +421,7 @@ static __always_inline void closed(struct sock *sk, u8 old)
 		return;
 	s->prev_state = old;
 	/* Both FINs are in: nothing can come late. */
-	if (done && (old == TCP_LAST_ACK || old == TCP_FIN_WAIT2 || old == TCP_CLOSING))
+	if (done && (old == TCP_LAST_ACK || old == TCP_CLOSING))
 		return;
 	task = acting_task(sk);
 	if (task && sk->sk_shutdown == SHUTDOWN_MASK) {
@@ -492,7 +499,7 @@ int tp_btf__tcp_destroy_sock(u64 *ctx)
 	if (!s || !s->doubt)
 		return 0;
 	task = acting_task(sk);
-	if (!task)
+	if (!task || onlooker(task))
 		return 0;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {

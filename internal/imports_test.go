@@ -31,14 +31,16 @@ const importRule = `
 
 	# generators read the tables; the lab provokes resets and knows only their names
 	event, probe, zk, diagnose, sink < gen
+	event, probe, lab < bench
 	event < lab
 `
 
 // outsideRule says which packages may use what is not of this module, where
 // not everybody may. A path covers what is below it.
 const outsideRule = `
-	# a tracer that runs as root starts no programs; the lab starts itself
-	os/exec < lab
+	# a tracer that runs as root starts no programs; the lab starts itself, and
+	# make bench the tracer
+	os/exec < lab, bench
 
 	# one room talks to the kernel
 	github.com/cilium/ebpf < probe, gen, lab

@@ -17,6 +17,7 @@ var attributeCases = []struct {
 	holders []uint32 // what the walk found
 	earlier uint32   // who closed the socket after an earlier reset
 	single  bool     // with one reference then
+	noWalks bool     // the hook is not attached
 	want    string   // process, source, proven
 }{
 	{name: "in a call on the socket", set: func(e *probe.ResetEvent) { e.How = howCurrent }, want: "1 current true"},
@@ -42,7 +43,8 @@ var attributeCases = []struct {
 	{name: "accepted, two holders", set: sharedInherited, closer: 2, holders: []uint32{2, 3}, want: "- none false"},
 	{name: "accepted, closed by who does not hold it alone", set: sharedInherited, closer: 3, holders: []uint32{2}, want: "- none false"},
 
-	{name: "nobody closed, not walked", set: inDoubt, want: "1 socket false"},
+	{name: "nobody closed, not walked", set: inDoubt, want: "- none false"},
+	{name: "nobody closed, no walks on this kernel", set: inDoubt, noWalks: true, want: "1 socket false"},
 	{name: "the stored holds it", set: inDoubt, holders: []uint32{1}, want: "1 iterator true"},
 	{name: "the stored holds it twice", set: shared, holders: []uint32{1, 1}, want: "1 iterator true"},
 	{name: "another holds it alone", set: inDoubt, holders: []uint32{2}, want: "2 iterator true"},
@@ -69,6 +71,7 @@ func TestAttribute(t *testing.T) {
 	for _, tt := range attributeCases {
 		t.Run(tt.name, func(t *testing.T) {
 			s, _ := newTestSession(t, &fakeKernel{}, Options{})
+			s.walks.possible = !tt.noWalks
 			p := &pending{raw: rawReset(100)}
 			if tt.set != nil {
 				tt.set(&p.raw)

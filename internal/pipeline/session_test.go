@@ -55,6 +55,7 @@ func (f *fakeKernel) Tombstone(e *probe.ResetEvent) (probe.Tombstone, bool) {
 func (f *fakeKernel) DoubtDone(n uint64)   { f.done += n }
 func (f *fakeKernel) Detach()              { f.detached = true }
 func (f *fakeKernel) Counts() probe.Counts { return f.counts }
+func (f *fakeKernel) MissedStates() uint64 { return 0 }
 
 // memory is a sink that keeps what it is given.
 type memory struct {
@@ -93,6 +94,7 @@ func newTestSession(t *testing.T, live *fakeKernel, opts Options) (*session, *me
 	out := &memory{}
 	opts.Sinks, opts.NoProbe, opts.Log = append(opts.Sinks, out), true, zerolog.Nop()
 	s := &session{opts: opts, live: live, names: testNames(), byCookie: map[uint64][]*pending{}, closers: newClosers()}
+	s.walks.possible, s.walks.log = true, opts.Log
 	s.finisher = newFinisher(opts, s.names, probe.Clock{})
 	var err error
 	if s.procs, err = owner.New(owner.Options{Offset: func() time.Duration { return 0 }}); err != nil {

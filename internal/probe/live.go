@@ -38,6 +38,7 @@ type Live struct {
 	links  []link.Link
 	ring   *ringbuf.Reader
 	record ringbuf.Record
+	First  []Holder // what the walk at start found
 	progs  map[string]*ebpf.Program
 	states []HookState
 	names  Names
@@ -47,6 +48,8 @@ type Live struct {
 	done     atomic.Uint64
 	final    Counts
 	detached bool
+
+	missedStates uint64
 }
 
 // Open loads and attaches the hooks and walks the descriptors that are open
@@ -90,6 +93,9 @@ func setConstants(spec *ebpf.CollectionSpec, opts Options) error {
 	}
 	if err := spec.Variables["filters"].Set(wire); err != nil {
 		return fmt.Errorf("set filters: %w", err)
+	}
+	if err := spec.Variables["reading_calls"].Set(readingCalls()); err != nil {
+		return fmt.Errorf("set system calls that only read: %w", err)
 	}
 	self := uint32(os.Getpid())
 	if opts.ForeignPIDs {
@@ -168,10 +174,17 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, c Candidate) 
 			return fmt.Errorf("attach %s: %w", c.Program, err)
 		}
 		l.walkIter = it
+		return l.firstWalk()
 	case "syscall":
 		return l.measureHZ(prog)
 	}
 	return nil
+}
+
+// firstWalk gives sockets that are older than rstwhy their owners.
+func (l *Live) firstWalk() (err error) {
+	l.First, err = l.Walk()
+	return err
 }
 
 // measureHZ compares jiffies with the boot clock over 50 ms.
@@ -237,7 +250,7 @@ func (l *Live) Walk() ([]Holder, error) {
 		return nil, fmt.Errorf("read descriptor walk: %w", err)
 	}
 	const size = int(unsafe.Sizeof(Holder{}))
-	out := make([]Holder, 0, len(raw)/size)
+	out := make([]Holder, 0, len(raw)/size) // never nil: the walk was made
 	for ; len(raw) >= size; raw = raw[size:] {
 		out = append(out, *(*Holder)(unsafe.Pointer(unsafe.SliceData(raw))))
 	}

@@ -49,7 +49,7 @@ var benchOnly = []string{"empty__inet_sock_set_state"}
 func TestHooksTable(t *testing.T) {
 	progs := programs(t)
 	used, names := map[string]bool{}, map[string]bool{}
-	optional := false
+	var order []string
 	for _, h := range Hooks {
 		if h.Name == "" || h.Purpose == "" || h.Without == "" || h.Since == "" || len(h.Candidates) == 0 {
 			t.Errorf("hook %q lacks a name, purpose, loss, kernel or candidate", h.Name)
@@ -58,13 +58,18 @@ func TestHooksTable(t *testing.T) {
 			t.Errorf("two hooks are called %s", h.Name)
 		}
 		names[h.Name] = true
-		if h.Required && optional {
-			t.Errorf("required hook %s stands behind an optional one", h.Name)
-		}
-		optional = optional || !h.Required
+		order = append(order, h.Name)
 		for _, c := range h.Candidates {
 			checkCandidate(t, progs, c)
 			used[c.Program] = true
+		}
+	}
+	// Attached in this order: owners must be known before the first reset.
+	for _, early := range []string{"states", "descriptors"} {
+		for _, late := range []string{"sent", "received"} {
+			if i, j := slices.Index(order, early), slices.Index(order, late); i < 0 || j < i {
+				t.Errorf("hook %s must stand before %s: the order is %v", early, late, order)
+			}
 		}
 	}
 	for name := range progs {

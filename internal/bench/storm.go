@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"rstwhy/internal/lab"
+)
+
+const (
+	stormRounds = 2
+	stormAlone  = 2 * time.Second
+	stormTraced = 4 * time.Second
+)
+
+// storm provokes resets as fast as one thread can, with nothing else watching
+// and then with rstwhy writing JSON into a pipe.
+func (b *bench) storm() error {
+	t := &table{}
+	t.add("storm", "resets made", "delivered", "lost: ring", "lost: recursion", "resets/s with, alone", "ratio", "rstwhy CPU per 100,000", "bytes a line", "load's CPU per reset, ratio")
+	for _, s := range []struct {
+		kind lab.LoadKind
+		port int
+		name string
+	}{
+		{lab.Linger, lab.LoadPort, "SO_LINGER 0 on close"},
+		{lab.Refused, lab.ClosedPort, "connect to a closed port"},
+	} {
+		for range stormRounds {
+			if err := b.stormRound(t, s.kind, s.port, s.name); err != nil {
+				return err
+			}
+		}
+	}
+	t.print()
+	return nil
+}
+
+func (b *bench) stormRound(t *table, kind lab.LoadKind, port int, name string) error {
+	alone, err := lab.RunLoad(b.ctx, kind, stormAlone)
+	if err != nil {
+		return err
+	}
+	// The filter keeps what others do on the host out of the account.
+	tr, err := startTracer(b.ctx, b.binary, "-P", strconv.Itoa(port))
+	if err != nil {
+		return err
+	}
+	if err := b.remember(tr, "idle, hooks attached"); err != nil {
+		return err
+	}
+	traced, err := lab.RunLoad(b.ctx, kind, stormTraced)
+	if err != nil {
+		tr.kill()
+		return err
+	}
+	if err := b.remember(tr, "after "+strconv.FormatUint(traced.Events/1000, 10)+",000 resets ("+name+")"); err != nil {
+		return err
+	}
+	o, err := tr.stop()
+	if err != nil {
+		return err
+	}
+	a := o.Account
+	if got := a.Delivered + a.Joined + a.Lost; got != traced.Events {
+		fmt.Printf("made %d resets, the account knows %d of them: %+v\n", traced.Events, got, a)
+	}
+	rate := func(r lab.LoadResult) float64 { return float64(r.Events) / r.Wall.Seconds() }
+	t.add(name, fmt.Sprint(traced.Events), fmt.Sprint(a.Delivered), fmt.Sprint(a.LostRing), fmt.Sprint(a.LostRecursion),
+		fmt.Sprintf("%.0f, %.0f", rate(traced), rate(alone)), fmt.Sprintf("%.2f", rate(traced)/rate(alone)),
+		fmt.Sprintf("%.2f s", o.cpu.Seconds()/float64(max(a.Delivered, 1))*1e5),
+		fmt.Sprintf("%.0f", float64(o.bytes)/float64(max(a.Delivered, 1))),
+		fmt.Sprintf("%.2f", float64(traced.CPUPerOp())/float64(alone.CPUPerOp())))
+	return nil
+}

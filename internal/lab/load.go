@@ -1,0 +1,145 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// LoadKind is what a load process does over and over.
+type LoadKind string
+
+// The loads. Each runs in one process with one thread that holds both ends, on
+// the loopback of a network namespace of its own: no other process of the host
+// meets it, its ports are always free, and what it leaves in TIME_WAIT goes
+// with it.
+const (
+	Churn    LoadKind = "churn"    // connect, 64 bytes each way, close: no reset
+	PingPong LoadKind = "pingpong" // 64 bytes each way on one connection
+	Bulk     LoadKind = "bulk"     // 1 MiB on one connection
+	Refused  LoadKind = "refused"  // connect to a closed port: a reset sent, and received
+	Linger   LoadKind = "linger"   // connect, close with SO_LINGER 0: a reset sent, and received
+	Hold     LoadKind = "hold"     // open connections, then wait
+)
+
+// The ports of the loads that make resets, so that a filter can single them out.
+const (
+	LoadPort   = 20001 // where Linger and Hold listen
+	ClosedPort = 20002 // where nobody listens
+)
+
+// LoadResult is what a load did.
+type LoadResult struct {
+	Ops    uint64        `json:"ops"`
+	Events uint64        `json:"events"` // hits of the reset tracepoints that it provoked
+	Wall   time.Duration `json:"wall_ns"`
+	// CPU of the process. It includes the softirqs that ran on top of it, unless
+	// the kernel has CONFIG_IRQ_TIME_ACCOUNTING.
+	CPU time.Duration `json:"cpu_ns"`
+}
+
+// CPUPerOp is the mean.
+func (r LoadResult) CPUPerOp() time.Duration {
+	return r.CPU / time.Duration(max(r.Ops, 1))
+}
+
+// Load is a running load process.
+type Load struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+// RunLoad runs one load for a time and gives what it did.
+func RunLoad(ctx context.Context, kind LoadKind, d time.Duration) (LoadResult, error) {
+	var r LoadResult
+	l, err := startLoad(ctx, kind, strconv.FormatInt(int64(d), 10))
+	if err != nil {
+		return r, err
+	}
+	defer l.Close()
+	line, err := l.out.ReadBytes('\n')
+	if err != nil {
+		return r, fmt.Errorf("lab: load %s ended without a result: %w", kind, err)
+	}
+	if err := json.Unmarshal(line, &r); err != nil {
+		return r, fmt.Errorf("lab: result of load %s: %w", kind, err)
+	}
+	return r, nil
+}
+
+// HoldConnections opens that many connections, two sockets each, and returns
+// when they are open.
+func HoldConnections(ctx context.Context, n int) (*Load, error) {
+	l, err := startLoad(ctx, Hold, strconv.Itoa(n))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := l.out.ReadBytes('\n'); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("lab: hold %d connections: ended too early: %w", n, err)
+	}
+	return l, nil
+}
+
+// ResetOne ends one of the held connections with a reset, then closes its other
+// end, and gives the resetting end's local port.
+func (l *Load) ResetOne() (port int, err error) {
+	if _, err := io.WriteString(l.in, "reset\n"); err != nil {
+		return 0, fmt.Errorf("lab: ask for a reset: %w", err)
+	}
+	line, err := l.out.ReadString('\n')
+	if err != nil {
+		return 0, fmt.Errorf("lab: ask for a reset: %w", err)
+	}
+	if port, err = strconv.Atoi(strings.TrimSpace(line)); err != nil {
+		return 0, fmt.Errorf("lab: answer to reset: %w", err)
+	}
+	return port, nil
+}
+
+// PID of the process.
+func (l *Load) PID() int { return l.cmd.Process.Pid }
+
+// Close ends the process and its connections.
+func (l *Load) Close() {
+	l.in.Close()
+	timer := time.AfterFunc(5*time.Second, func() { _ = l.cmd.Process.Kill() })
+	_ = l.cmd.Wait()
+	timer.Stop()
+}
+
+func startLoad(ctx context.Context, kind LoadKind, arg string) (*Load, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("lab: a load needs root (a network namespace of its own); run it with sudo")
+	}
+	l := &Load{cmd: exec.CommandContext(ctx, "/proc/self/exe")}
+	l.cmd.Args = []string{"lab-load"}
+	l.cmd.Env = append(os.Environ(), roleVariable+"=load "+string(kind)+" "+arg, "GOMAXPROCS=2", "GOGC=off")
+	l.cmd.Stderr = os.Stderr
+	l.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	var err error
+	if l.in, err = l.cmd.StdinPipe(); err != nil {
+		return nil, fmt.Errorf("lab: start load %s: %w", kind, err)
+	}
+	out, err := l.cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("lab: start load %s: %w", kind, err)
+	}
+	l.out = bufio.NewReader(out)
+	if err := l.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("lab: start load %s: %w", kind, err)
+	}
+	return l, nil
+}
