@@ -81,17 +81,6 @@ func contains[T comparable](list []T, v T) bool {
 	return false
 }
 
-// kernelSide is what a session needs of probe.Live once it is attached.
-type kernelSide interface {
-	Read(time.Time) ([]byte, error)
-	Walk() ([]probe.Holder, error)
-	Tombstone(*probe.ResetEvent) (probe.Tombstone, bool)
-	DoubtDone(uint64)
-	Detach()
-	Counts() probe.Counts
-	MissedStates() uint64
-}
-
 // session is one live run.
 type session struct {
 	opts  Options

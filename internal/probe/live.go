@@ -135,14 +135,6 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
 	return missing
 }
 
-// noHook notes that none can be attached, for the one reason.
-func (l *Live) noHook(err error) error {
-	for _, h := range Hooks {
-		l.states = append(l.states, HookState{Hook: h, Err: err})
-	}
-	return fmt.Errorf("%w: %w", ErrRequiredHook, err)
-}
-
 func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, c Candidate) error {
 	if c.Args > 0 {
 		switch n := tracepointArgs(kernel, c.Target); {
