@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -119,10 +121,20 @@ func inspect() (*checkReport, error) {
 
 // explainHook turns EPERM into what is missing.
 func explainHook(err error, missing []capability) string {
+	if need := essential(missing); len(need) > 0 {
+		return "missing capabilities: " + capabilityNames(need)
+	}
 	if isPermission(err) && len(missing) > 0 {
 		return "missing capabilities: " + capabilityNames(missing)
 	}
 	return firstLine(err)
+}
+
+// essential are those of the missing capabilities without which no hook can be
+// attached. The libraries' errors do not tell it: without CAP_BPF a map that
+// needs a flag is said to need Linux 4.6.
+func essential(missing []capability) []capability {
+	return slices.DeleteFunc(slices.Clone(missing), func(c capability) bool { return c.Name != "CAP_BPF" && c.Name != "CAP_PERFMON" })
 }
 
 func (r *checkReport) text(w io.Writer) error {
@@ -177,11 +189,9 @@ func capabilityNames(missing []capability) string {
 // withCapabilities says which capabilities are missing where the kernel only
 // said "operation not permitted".
 func withCapabilities(err error) error {
-	if !isPermission(err) {
-		return err
-	}
 	missing := missingCapabilities()
-	if len(missing) == 0 {
+	hook := errors.Is(err, probe.ErrRequiredHook) && len(essential(missing)) > 0
+	if !hook && (!isPermission(err) || len(missing) == 0) {
 		return err
 	}
 	return permissionError{err, capabilityNames(missing)}

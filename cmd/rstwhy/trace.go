@@ -59,7 +59,13 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
   rstwhy trace -o json --record a.rec   JSON lines, and keep a recording
   rstwhy trace --replay a.rec           print it again, on any machine`,
 		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.run(c.OutOrStdout()) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			// --addr "$UNSET" would mean every address, --record "$UNSET" no file.
+			if name := emptyFlag(c); name != "" {
+				return usagef("--%s is given without a value", name)
+			}
+			return f.run(c.OutOrStdout())
+		},
 	}
 	fs := c.Flags()
 	fs.SortFlags = false
@@ -84,6 +90,15 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
 	fs.StringVar(&f.ready, "ready-file", "", "create this file once every hook is attached")
 	fs.BoolVar(&f.debug, "debug", false, "log what goes on inside, on stderr")
 	return c
+}
+
+func emptyFlag(c *cobra.Command) string {
+	for _, name := range []string{"addr", "comm", "record", "replay", "ready-file"} {
+		if f := c.Flags().Lookup(name); f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
+			return name
+		}
+	}
+	return ""
 }
 
 func (f *traceFlags) run(stdout io.Writer) error {
@@ -122,10 +137,11 @@ func (f *traceFlags) run(stdout io.Writer) error {
 }
 
 func (f *traceFlags) play(opts pipeline.Options) error {
-	if f.record != "" || f.ready != "" {
-		return usagef("--replay prints a recording; it goes with neither --record nor --ready-file")
+	if f.record != "" || f.ready != "" || f.duration != 0 {
+		return usagef("--replay prints a recording; it goes with none of --record, --ready-file and --duration")
 	}
-	file, err := os.Open(f.replay)
+	// Opening a pipe would otherwise wait for its writer.
+	file, err := os.OpenFile(f.replay, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
@@ -192,7 +208,11 @@ func (f *traceFlags) options() (pipeline.Options, error) {
 		return opts, usageError{err}
 	}
 	opts.Select = pipeline.Select{Comms: f.comms, ZK: f.zk}
+	const pidMax = 1 << 22 // PID_MAX_LIMIT, include/linux/threads.h
 	for _, p := range f.pids {
+		if p == 0 || p > pidMax {
+			return opts, usagef("-p %d is no process id (1 to %d)", p, pidMax)
+		}
 		opts.Select.PIDs = append(opts.Select.PIDs, uint32(p))
 	}
 	if f.ready != "" {
@@ -218,6 +238,9 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		return netip.Prefix{}, usagef("--addr %q is no IP address or CIDR (names are not looked up)", s)
+	}
+	if p.Addr().Is4In6() && p.Bits() >= 96 { // v4-mapped counts as IPv4
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 	}
 	return p.Masked(), nil
 }

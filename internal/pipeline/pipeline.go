@@ -84,7 +84,7 @@ func contains[T comparable](list []T, v T) bool {
 // session is one live run.
 type session struct {
 	opts  Options
-	live  *probe.Live
+	live  kernelSide
 	procs *owner.Resolver
 	servers
 	finisher
@@ -99,7 +99,8 @@ type session struct {
 
 // Live traces until ctx ends, the count or the duration is reached.
 func Live(ctx context.Context, opts Options) error {
-	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log})
+	defer opts.Record.abandon()
+	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log, ForeignPIDs: opts.NoNames})
 	if err != nil {
 		return err
 	}
@@ -231,9 +232,11 @@ func (s *session) end(cause error) error {
 	s.live.Detach()
 	var in probe.Record
 	counts := s.live.Counts()
-	for until := time.Now().Add(2 * time.Second); cause == nil && s.taken+s.undecoded < counts.Submitted && time.Now().Before(until); {
+	// A closed pipe on stdout must not cost the recording what the ring holds.
+	for until := time.Now().Add(2 * time.Second); s.taken+s.undecoded < counts.Submitted && time.Now().Before(until); {
 		if _, err := s.drain(&in, time.Now().Add(poll)); err != nil {
-			cause = err
+			cause = errors.Join(cause, err)
+			break
 		}
 	}
 	for until := time.Now().Add(holdMax); s.servers.waiting(s.queue) && time.Now().Before(until); {
@@ -254,11 +257,14 @@ func (s *session) end(cause error) error {
 		cause = errors.Join(cause, s.opts.Record.finish(sum))
 	}
 	for _, out := range s.opts.Sinks {
-		if err := out.Summary(&sum); err != nil && cause == nil {
-			cause = fmt.Errorf("write summary: %w", err)
+		if err := out.Summary(&sum); err != nil && s.err == nil {
+			s.err = fmt.Errorf("write summary: %w", err)
 		}
 	}
-	return errors.Join(cause, s.flush())
+	if err := s.flush(); err != nil && !errors.Is(cause, err) {
+		cause = errors.Join(cause, err)
+	}
+	return cause
 }
 
 func bootNow() uint64 { return clockNow(unix.CLOCK_BOOTTIME) }

@@ -2,11 +2,23 @@ package pipeline
 
 import (
 	"container/heap"
+	"time"
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/probe"
 	"rstwhy/internal/zk"
 )
+
+// kernelSide is what a session needs of probe.Live once it is attached.
+type kernelSide interface {
+	Read(time.Time) ([]byte, error)
+	Walk() ([]probe.Holder, error)
+	Tombstone(*probe.ResetEvent) (probe.Tombstone, bool)
+	DoubtDone(uint64)
+	Detach()
+	Counts() probe.Counts
+	MissedStates() uint64
+}
 
 // pending is a reset that waits for its turn, its owner or a first probe.
 type pending struct {

@@ -67,9 +67,10 @@ type process event.Process
 
 // Recorder writes a recording.
 type Recorder struct {
-	file *os.File
-	w    *bufio.Writer
-	err  error
+	file    *os.File
+	w       *bufio.Writer
+	started bool
+	err     error
 }
 
 // NewRecorder creates the file, mode 0600. It refuses a file that exists, and
@@ -82,10 +83,24 @@ func NewRecorder(path string) (*Recorder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
-	return &Recorder{file: f, w: bufio.NewWriterSize(f, 64<<10)}, nil
+	return recorderOn(f), nil
+}
+
+func recorderOn(f *os.File) *Recorder {
+	return &Recorder{file: f, w: bufio.NewWriterSize(f, 64<<10)}
+}
+
+// abandon removes the file of a session that never began, so that the same
+// command can be given again with what it lacked.
+func (rec *Recorder) abandon() {
+	if rec != nil && !rec.started {
+		rec.file.Close()
+		_ = os.Remove(rec.file.Name())
+	}
 }
 
 func (rec *Recorder) start(h Header) error {
+	rec.started = true
 	rec.write(h)
 	rec.flush()
 	return rec.err

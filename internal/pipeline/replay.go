@@ -16,8 +16,13 @@ import (
 func Replay(r io.Reader, opts Options) error {
 	d := recordingReader{r: bufio.NewReaderSize(r, 64<<10)}
 	var h Header
-	if err := d.next(&h); err != nil || h.Recording == 0 {
-		return errors.Join(fmt.Errorf("%w: the first line is no rstwhy recording's", ErrRecording), err)
+	switch err := d.next(&h); {
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: it is empty", ErrRecording)
+	case err != nil:
+		return fmt.Errorf("no rstwhy recording begins so: %w", err)
+	case h.Recording == 0:
+		return fmt.Errorf("%w: line 1 is not the first line of an rstwhy recording", ErrRecording)
 	}
 	if h.Recording > recordingFormat {
 		return fmt.Errorf("%w: format %d is newer than this rstwhy reads (%d): use a newer rstwhy", ErrRecording, h.Recording, recordingFormat)

@@ -177,6 +177,10 @@ func (n *Names) Reset(e *ResetEvent, c Clock) (*event.Reset, error) {
 	if Sent(e) {
 		r.Direction = event.Sent
 	}
+	// A recording is a foreign file: Decode did not see these bytes.
+	if r.Direction == event.Received && Direction(e.Direction) != kernelResetDirectionDIRECTION_RECEIVED {
+		return nil, fmt.Errorf("%w: direction %d", ErrRecord, e.Direction)
+	}
 	if e.Socket > uint8(kernelSocketKindSOCKET_REQUEST) {
 		return nil, fmt.Errorf("%w: socket kind %d", ErrRecord, e.Socket)
 	}

@@ -1,5 +1,7 @@
 package probe
 
+import "fmt"
+
 // Hook is one purpose of the tracer and the programs that can serve it, best
 // first. The table below is all that decides what is attached.
 type Hook struct {
@@ -106,4 +108,12 @@ type HookState struct {
 	Attached bool
 	Program  string // the candidate that serves it
 	Err      error  // why none does
+}
+
+// noHook notes that none can be attached, for the one reason.
+func (l *Live) noHook(err error) error {
+	for _, h := range Hooks {
+		l.states = append(l.states, HookState{Hook: h, Err: err})
+	}
+	return fmt.Errorf("%w: %w", ErrRequiredHook, err)
 }

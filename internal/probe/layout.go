@@ -3,6 +3,8 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"unsafe"
 
 	"github.com/cilium/ebpf/btf"
@@ -16,8 +18,11 @@ type Field struct {
 }
 
 // Layout describes struct reset_event from the BTF of the embedded object,
-// nested structs flattened as owner.tgid.
-func Layout() []Field {
+// nested structs flattened as owner.tgid. It is read once: the object takes
+// milliseconds to parse.
+func Layout() []Field { return slices.Clone(layout()) }
+
+var layout = sync.OnceValue(func() []Field {
 	spec, err := loadKernel()
 	if err != nil {
 		return nil // the object is embedded and was loaded to get here
@@ -27,7 +32,7 @@ func Layout() []Field {
 		return nil
 	}
 	return flatten(nil, "", 0, s)
-}
+})
 
 func flatten(out []Field, prefix string, base uint32, s *btf.Struct) []Field {
 	for _, m := range s.Members {

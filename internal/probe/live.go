@@ -26,6 +26,9 @@ var ErrRequiredHook = errors.New("a required hook could not be attached")
 type Options struct {
 	Filter Filter
 	Log    zerolog.Logger
+	// ForeignPIDs says that this pid namespace is not the host's: our own pid
+	// is another process's in the kernel's eyes.
+	ForeignPIDs bool
 }
 
 // Live is an attached tracer.
@@ -60,7 +63,7 @@ func Open(opts Options) (*Live, error) {
 	}
 	kernel, err := btf.LoadKernelSpec()
 	if err != nil {
-		return nil, fmt.Errorf("read the kernel's BTF (/sys/kernel/btf/vmlinux, kernel option CONFIG_DEBUG_INFO_BTF): %w", err)
+		return l, l.noHook(fmt.Errorf("read the kernel's BTF (/sys/kernel/btf/vmlinux, kernel option CONFIG_DEBUG_INFO_BTF): %w", err))
 	}
 	if l.names, err = readNames(kernel); err != nil {
 		return nil, err
@@ -69,7 +72,7 @@ func Open(opts Options) (*Live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read embedded programs: %w", err)
 	}
-	if err := setConstants(spec, opts.Filter); err != nil {
+	if err := setConstants(spec, opts); err != nil {
 		return nil, err
 	}
 	if err := l.attachAll(spec, kernel); err != nil {
@@ -83,8 +86,8 @@ func Open(opts Options) (*Live, error) {
 	return l, nil
 }
 
-func setConstants(spec *ebpf.CollectionSpec, f Filter) error {
-	wire, err := f.wire()
+func setConstants(spec *ebpf.CollectionSpec, opts Options) error {
+	wire, err := opts.Filter.wire()
 	if err != nil {
 		return err
 	}
@@ -94,7 +97,11 @@ func setConstants(spec *ebpf.CollectionSpec, f Filter) error {
 	if err := spec.Variables["reading_calls"].Set(readingCalls()); err != nil {
 		return fmt.Errorf("set system calls that only read: %w", err)
 	}
-	if err := spec.Variables["self_tgid"].Set(uint32(os.Getpid())); err != nil {
+	self := uint32(os.Getpid())
+	if opts.ForeignPIDs {
+		self = ^uint32(0) // nobody's: pids end at 2^22
+	}
+	if err := spec.Variables["self_tgid"].Set(self); err != nil {
 		return fmt.Errorf("set own pid: %w", err)
 	}
 	return nil
@@ -108,7 +115,7 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
 	base.Programs = nil
 	coll, err := ebpf.NewCollection(base)
 	if err != nil {
-		return fmt.Errorf("create maps: %w", err)
+		return l.noHook(fmt.Errorf("create maps: %w", err))
 	}
 	l.coll = coll
 	var missing error

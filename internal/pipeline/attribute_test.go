@@ -1,0 +1,139 @@
+package pipeline
+
+import (
+	"fmt"
+	"testing"
+
+	"rstwhy/internal/event"
+	"rstwhy/internal/probe"
+)
+
+// attributeCases: process 1 is the one that the kernel side stored, 2 and 3
+// are others. What cannot be known must be nobody.
+var attributeCases = []struct {
+	name    string
+	set     func(*probe.ResetEvent)
+	closer  uint32   // who closed the socket after the reset
+	holders []uint32 // what the walk found
+	earlier uint32   // who closed the socket after an earlier reset
+	single  bool     // with one reference then
+	noWalks bool     // the hook is not attached
+	want    string   // process, source, proven
+}{
+	{name: "in a call on the socket", set: func(e *probe.ResetEvent) { e.How = howCurrent }, want: "1 current true"},
+	{name: "stored by connect, no doubt", want: "1 socket false"},
+	{name: "stored by close, orphan", set: closedOrphan, want: "1 socket true"},
+	{name: "stored by shutdown, still open", set: func(e *probe.ResetEvent) { e.How, e.Ended = howShut, endedClose }, want: "1 socket false"},
+	{name: "orphan that nobody was seen to close", set: func(e *probe.ResetEvent) { e.Flags = flagDead }, want: "1 socket false"},
+	{name: "listener", set: func(e *probe.ResetEvent) { e.How, e.State = howListen, stateListen }, want: "1 listener false"},
+	{name: "never accepted", set: func(e *probe.ResetEvent) { e.How = howInherit }, want: "1 listener false"},
+	{name: "gone, closed by it", set: func(e *probe.ResetEvent) { e.Flags, e.Ended = flagTombstone, endedClose }, want: "1 tombstone true"},
+	{name: "gone, never closed", set: func(e *probe.ResetEvent) { e.Flags = flagTombstone }, want: "1 tombstone false"},
+	{name: "gone, and another closed it", set: func(e *probe.ResetEvent) { e.Flags = flagTombstone }, earlier: 2, single: true, want: "2 closer true"},
+	{name: "gone, and a shared socket's last closer", set: func(e *probe.ResetEvent) { e.Flags = flagTombstone }, earlier: 2, want: "1 tombstone false"},
+	{name: "gone, closed earlier by the stored", set: func(e *probe.ResetEvent) { e.Flags = flagTombstone }, earlier: 1, want: "1 closer true"},
+	{name: "no socket, nobody", set: func(e *probe.ResetEvent) { *e = probe.ResetEvent{Kind: 1, Direction: sent} }, want: "- none false"},
+
+	{name: "closed by the stored", set: inDoubt, closer: 1, want: "1 closer true"},
+	{name: "handed over and closed there", set: inDoubt, closer: 2, want: "2 closer true"},
+	{name: "leaked descriptor closed last", set: shared, closer: 2, want: "- none false"},
+	{name: "leaked descriptor, the stored closed last", set: shared, closer: 1, want: "1 closer true"},
+	{name: "leaked descriptor, one holder left, opened by another", set: shared, closer: 2, holders: []uint32{2, 2}, want: "- none false"},
+	{name: "accepted by a threaded worker", set: sharedInherited, closer: 2, holders: []uint32{2, 2}, want: "2 closer false"},
+	{name: "accepted, two holders", set: sharedInherited, closer: 2, holders: []uint32{2, 3}, want: "- none false"},
+	{name: "accepted, closed by who does not hold it alone", set: sharedInherited, closer: 3, holders: []uint32{2}, want: "- none false"},
+
+	{name: "nobody closed, not walked", set: inDoubt, want: "- none false"},
+	{name: "nobody closed, no walks on this kernel", set: inDoubt, noWalks: true, want: "1 socket false"},
+	{name: "the stored holds it", set: inDoubt, holders: []uint32{1}, want: "1 iterator true"},
+	{name: "the stored holds it twice", set: shared, holders: []uint32{1, 1}, want: "1 iterator true"},
+	{name: "another holds it alone", set: inDoubt, holders: []uint32{2}, want: "2 iterator true"},
+	{name: "another is left with a shared one", set: shared, holders: []uint32{2}, want: "- none false"},
+	{name: "several, the stored among them", set: shared, holders: []uint32{2, 1}, want: "1 socket false"},
+	{name: "several others", set: shared, holders: []uint32{2, 3}, want: "- none false"},
+	{name: "a listener that another runs", set: sharedListener, holders: []uint32{2}, want: "2 iterator false"},
+	{name: "a listener that several run", set: sharedListener, holders: []uint32{2, 3}, want: "- none false"},
+}
+
+func closedOrphan(e *probe.ResetEvent) { e.How, e.Ended, e.Flags = howShut, endedClose, flagDead }
+func inDoubt(e *probe.ResetEvent)      { e.Flags = flagDoubt }
+func shared(e *probe.ResetEvent)       { e.Flags, e.FileRefs = flagDoubt, 2 }
+func sharedInherited(e *probe.ResetEvent) {
+	shared(e)
+	e.How = howInherit
+}
+func sharedListener(e *probe.ResetEvent) {
+	shared(e)
+	e.How, e.State = howListen, stateListen
+}
+
+func TestAttribute(t *testing.T) {
+	for _, tt := range attributeCases {
+		t.Run(tt.name, func(t *testing.T) {
+			s, _ := newTestSession(t, &fakeKernel{}, Options{})
+			s.walks.possible = !tt.noWalks
+			p := &pending{raw: rawReset(100)}
+			if tt.set != nil {
+				tt.set(&p.raw)
+			}
+			p.stored, p.doubt = s.complete(&p.raw.Owner), probe.Doubtful(&p.raw)
+			s.byCookie[p.raw.Cookie] = []*pending{p}
+			if tt.closer != 0 {
+				s.closer(closerOf(&p.raw, proc(tt.closer)))
+			}
+			if tt.earlier != 0 {
+				s.closers.put(p.raw.Cookie, closedBy{proc(tt.earlier), tt.single})
+			}
+			for _, h := range tt.holders {
+				p.holders = append(p.holders, proc(h))
+			}
+			res := Resolution{Raw: p.raw, Source: event.SourceNone}
+			s.attribute(p, &res)
+			if got := resolved(&res); got != tt.want {
+				t.Errorf("owner, source, proven: %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func resolved(res *Resolution) string {
+	who := "-"
+	if res.Owner != nil {
+		who = fmt.Sprint(res.Owner.PID - 1<<22)
+	}
+	return fmt.Sprint(who, " ", res.Source, " ", res.Proven)
+}
+
+// TestAttributeNamesNobody: in a foreign pid namespace pids mean others.
+func TestAttributeNamesNobody(t *testing.T) {
+	for _, tt := range attributeCases {
+		s, _ := newTestSession(t, &fakeKernel{}, Options{NoNames: true})
+		p := &pending{raw: rawReset(100)}
+		if tt.set != nil {
+			tt.set(&p.raw)
+		}
+		p.stored = s.complete(&p.raw.Owner)
+		res := Resolution{Raw: p.raw, Source: event.SourceNone}
+		s.attribute(p, &res)
+		if got := resolved(&res); got != "- none false" {
+			t.Errorf("%s: owner, source, proven: %s", tt.name, got)
+		}
+	}
+}
+
+// TestClosersBounded: what is remembered of closers does not grow for ever, and
+// the newest are kept.
+func TestClosersBounded(t *testing.T) {
+	c := newClosers()
+	for n := range uint64(5 * closersMax) {
+		c.put(n, closedBy{owner: proc(1)})
+	}
+	if n := len(c.now) + len(c.old); n > 2*closersMax {
+		t.Errorf("%d closers are remembered", n)
+	}
+	for _, n := range []uint64{5*closersMax - 1, 4*closersMax + 1} {
+		if _, ok := c.get(n); !ok {
+			t.Errorf("closer %d of %d is forgotten", n, 5*closersMax)
+		}
+	}
+}

@@ -1,0 +1,219 @@
+package probe
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf/asm"
+)
+
+// TestNoLoadThroughArguments is the rule of reset.bpf.c: no program on
+// tcp_send_reset loads through its first two arguments, either of which may be
+// NULL.
+func TestNoLoadThroughArguments(t *testing.T) {
+	spec, err := loadKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	walked := 0
+	for name, p := range spec.Programs {
+		if p.AttachTo != "tcp_send_reset" {
+			continue
+		}
+		walked++
+		broken, helpers, err := walkArgs(p.Instructions)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, b := range broken {
+			t.Errorf("%s: %s", name, b)
+		}
+		// Each of these hands the socket to helpers; a walk that has not seen
+		// it has lost the argument on the way.
+		for _, want := range []asm.BuiltinFunc{asm.FnSkcToTcpSock, asm.FnSkStorageGet, asm.FnProbeReadKernel} {
+			if !slices.Contains(helpers, want) {
+				t.Errorf("%s: %v was not seen to be given an argument: the walk is blind", name, want)
+			}
+		}
+	}
+	if walked != 2 {
+		t.Errorf("%d programs on tcp_send_reset were walked, 2 are in reset.bpf.c", walked)
+	}
+}
+
+// TestWalkSeesOtherPrograms shows that the walk finds direct loads in our own
+// compiler's output: these programs may load through their socket, which is
+// never NULL on their tracepoints.
+func TestWalkSeesOtherPrograms(t *testing.T) {
+	spec, err := loadKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken, _, err := walkArgs(spec.Programs["tp_btf__inet_sock_set_state"].Instructions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(broken) == 0 {
+		t.Error("no load through sk was found in a program that reads sk->sk_protocol")
+	}
+}
+
+// argCases are programs in which the walk must find something, or nothing.
+var argCases = []struct {
+	name  string
+	want  string // part of what is reported; empty: lawful
+	insns asm.Instructions
+}{
+	{"load through argument 0", "goes through", asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.DWord),
+		asm.LoadMem(asm.R0, asm.R2, 16, asm.Word),
+	}},
+	{"load through argument 1", "goes through", asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 8, asm.DWord),
+		asm.LoadMem(asm.R0, asm.R2, 0, asm.Byte),
+	}},
+	{"argument 2 is a number", "", asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 16, asm.DWord),
+		asm.LoadMem(asm.R0, asm.R2, 0, asm.Byte),
+	}},
+	{"context moved and shifted", "goes through", asm.Instructions{
+		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.Add.Imm(asm.R6, 16),
+		asm.LoadMem(asm.R2, asm.R6, -8, asm.DWord),
+		asm.LoadMem(asm.R0, asm.R2, 0, asm.Byte),
+	}},
+	{"spilled copy", "goes through", asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.DWord),
+		asm.StoreMem(asm.R10, -8, asm.R2, asm.DWord),
+		asm.Mov.Imm(asm.R2, 0),
+		asm.LoadMem(asm.R3, asm.R10, -8, asm.DWord),
+		asm.LoadMem(asm.R0, asm.R3, 0, asm.Word),
+	}},
+	{"spilled context", "goes through", asm.Instructions{
+		asm.StoreMem(asm.R10, -16, asm.R1, asm.DWord),
+		asm.FnKtimeGetBootNs.Call(),
+		asm.LoadMem(asm.R1, asm.R10, -16, asm.DWord),
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.DWord),
+		asm.LoadMem(asm.R0, asm.R2, 0, asm.Word),
+	}},
+	{"overwritten spill", "", asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.DWord),
+		asm.StoreMem(asm.R10, -8, asm.R2, asm.DWord),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.StoreMem(asm.R10, -8, asm.R4, asm.DWord),
+		asm.LoadMem(asm.R3, asm.R10, -8, asm.DWord),
+		asm.LoadMem(asm.R0, asm.R3, 0, asm.Word),
+	}},
+	{"argument plus offset", "goes through", asm.Instructions{
+		asm.LoadMem(asm.R6, asm.R1, 0, asm.DWord),
+		asm.Add.Imm(asm.R6, 18),
+		asm.LoadMem(asm.R0, asm.R6, 0, asm.Byte),
+	}},
+	{"offset plus argument", "goes through", asm.Instructions{
+		asm.LoadMem(asm.R6, asm.R1, 0, asm.DWord),
+		asm.Mov.Imm(asm.R7, 18),
+		asm.Add.Reg(asm.R7, asm.R6),
+		asm.LoadMem(asm.R0, asm.R7, 0, asm.Byte),
+	}},
+	{"after a check against NULL", "goes through", asm.Instructions{
+		asm.LoadMem(asm.R6, asm.R1, 0, asm.DWord),
+		asm.Mov.Imm(asm.R0, 0),
+		asm.JEq.Imm(asm.R6, 0, "out"),
+		asm.LoadMem(asm.R0, asm.R6, 18, asm.Byte),
+		asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
+	}},
+	{"on one of two paths", "goes through", asm.Instructions{
+		asm.LoadMem(asm.R6, asm.R1, 16, asm.DWord),
+		asm.Mov.Reg(asm.R7, asm.R10),
+		asm.JEq.Imm(asm.R6, 0, "join"),
+		asm.LoadMem(asm.R7, asm.R1, 8, asm.DWord),
+		asm.LoadMem(asm.R0, asm.R7, -8, asm.Byte).WithSymbol("join"),
+	}},
+	{"found in the second round of a loop", "goes through", asm.Instructions{
+		asm.Mov.Reg(asm.R7, asm.R10),
+		asm.Mov.Imm(asm.R8, 0),
+		asm.LoadMem(asm.R0, asm.R7, -8, asm.DWord).WithSymbol("again"),
+		asm.LoadMem(asm.R7, asm.R1, 0, asm.DWord),
+		asm.Add.Imm(asm.R8, 1),
+		asm.JLT.Imm(asm.R8, 2, "again"),
+	}},
+	{"store through it", "goes through", asm.Instructions{
+		asm.LoadMem(asm.R6, asm.R1, 0, asm.DWord),
+		asm.StoreImm(asm.R6, 0, 1, asm.Word),
+	}},
+	{"atomic through it", "goes through", asm.Instructions{
+		asm.LoadMem(asm.R6, asm.R1, 0, asm.DWord),
+		asm.Mov.Imm(asm.R2, 1),
+		asm.StoreXAdd(asm.R6, asm.R2, asm.DWord),
+	}},
+	{"copied out of the context by a helper", "goes through", asm.Instructions{
+		asm.Mov.Reg(asm.R3, asm.R1),
+		asm.Mov.Reg(asm.R1, asm.R10),
+		asm.Add.Imm(asm.R1, -24),
+		asm.Mov.Imm(asm.R2, 24),
+		asm.FnProbeReadKernel.Call(),
+		asm.LoadMem(asm.R6, asm.R10, -16, asm.DWord),
+		asm.LoadMem(asm.R0, asm.R6, 0, asm.Byte),
+	}},
+	{"handed to a helper that trusts it", "hands argument", asm.Instructions{
+		asm.LoadMem(asm.R1, asm.R1, 0, asm.DWord),
+		asm.FnGetSocketCookie.Call(),
+	}},
+	{"context handed to a helper", "hands the context", asm.Instructions{
+		asm.Mov.Imm(asm.R2, 0),
+		asm.Mov.Reg(asm.R3, asm.R10),
+		asm.Add.Imm(asm.R3, -8),
+		asm.FnGetFuncArg.Call(),
+	}},
+	{"only handed to a tolerant helper", "", asm.Instructions{
+		asm.LoadMem(asm.R1, asm.R1, 0, asm.DWord),
+		asm.FnSkcToTcpSock.Call(),
+		asm.JEq.Imm(asm.R0, 0, "out"),
+		asm.LoadMem(asm.R0, asm.R0, 8, asm.Word), // the helper's answer, not the argument
+		asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
+	}},
+	{"only probe-read", "", asm.Instructions{
+		asm.LoadMem(asm.R3, asm.R1, 0, asm.DWord),
+		asm.Add.Imm(asm.R3, 18),
+		asm.Mov.Reg(asm.R1, asm.R10),
+		asm.Add.Imm(asm.R1, -8),
+		asm.Mov.Imm(asm.R2, 8),
+		asm.FnProbeReadKernel.Call(),
+		asm.LoadMem(asm.R0, asm.R10, -8, asm.DWord),
+	}},
+}
+
+// TestWalkBites shows that each way to load through an argument is found.
+func TestWalkBites(t *testing.T) {
+	for _, tt := range argCases {
+		t.Run(tt.name, func(t *testing.T) {
+			broken, _, err := walkArgs(append(slices.Clone(tt.insns), asm.Return()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(broken, "\n")
+			if tt.want == "" && got != "" {
+				t.Errorf("reported although lawful: %s", got)
+			}
+			if tt.want != "" && !strings.Contains(got, tt.want) {
+				t.Errorf("%q was not reported; reported: %q", tt.want, got)
+			}
+		})
+	}
+}
+
+// TestWalkGivesUp shows that what cannot be followed is an error, not silence.
+func TestWalkGivesUp(t *testing.T) {
+	for name, insns := range map[string]asm.Instructions{
+		"no end":            {asm.Mov.Imm(asm.R0, 0)},
+		"jump to no label":  {asm.Ja.Label("nowhere"), asm.Return()},
+		"packet load":       {asm.LoadAbs(0, asm.Word), asm.Return()},
+		"no instruction":    {asm.StoreImm(asm.R10, -8, 0, asm.DWord), asm.Return()},
+		"jump out of bound": {asm.Instruction{OpCode: asm.Ja.Op(asm.ImmSource), Offset: 100}, asm.Return()},
+	} {
+		if _, _, err := walkArgs(insns); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
