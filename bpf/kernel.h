@@ -232,6 +232,15 @@ struct task_struct {
 	char comm[16];
 };
 
+/* The number of the system call that a task is in: x86 keeps it in orig_ax,
+ * arm64 in syscallno (asm/ptrace.h of each). */
+struct pt_regs {
+	unsigned long orig_ax;
+};
+struct pt_regs___arm64 {
+	s32 syscallno;
+};
+
 struct seq_file;
 struct bpf_iter_meta {
 	struct seq_file *seq;

@@ -105,6 +105,13 @@ struct {
 const volatile struct filter filters = {};
 const volatile u32 self_tgid = 0;
 
+/* System calls that can drop the last reference to a socket's file without its
+ * process ever having held a descriptor of it: reading /proc/PID/fd and walking
+ * descriptors take a reference for a moment. Numbers of this architecture, set
+ * by user space. */
+#define READING_CALLS 12
+const volatile u32 reading_calls[READING_CALLS] = {};
+
 /* Records that wait for whoever closes the socket: made by the reset programs,
  * done by user space. While they are equal, tcp_destroy_sock returns at once. */
 u64 doubts_made = 0;

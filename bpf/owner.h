@@ -25,6 +25,12 @@ static __always_inline struct task_struct *acting_task(struct sock *sk)
 	return task;
 }
 
+static __always_inline void fill_comm(struct owner *o, struct task_struct *leader)
+{
+	*(u64 *)o->comm = *(u64 *)leader->comm;
+	*(u64 *)(o->comm + 8) = *(u64 *)(leader->comm + 8);
+}
+
 static __always_inline void fill_owner(struct owner *o, struct task_struct *task)
 {
 	struct task_struct *leader = task->group_leader;
@@ -33,8 +39,7 @@ static __always_inline void fill_owner(struct owner *o, struct task_struct *task
 	o->start_ns = leader->start_boottime;
 	o->cgroup_id = bpf_get_current_cgroup_id();
 	o->uid = bpf_get_current_uid_gid();
-	*(u64 *)o->comm = *(u64 *)leader->comm;
-	*(u64 *)(o->comm + 8) = *(u64 *)(leader->comm + 8);
+	fill_comm(o, leader);
 }
 
 /* ending tells how task gives up a socket now. do_exit sets exit_code before
@@ -49,6 +54,30 @@ static __always_inline u8 ending(struct task_struct *task, s32 *code)
 	if (!*code)
 		*code = task->exit_code;
 	return task->signal->oom_mm ? ENDED_OOM : ENDED_EXIT;
+}
+
+/* onlooker tells a task that merely looked at another process's descriptors
+ * when the holder closed: the file's last reference is dropped in its context
+ * (fs/proc/fd.c proc_fd_link, kernel/bpf/task_iter.c), and so is the socket. */
+static __always_inline bool onlooker(struct task_struct *task)
+{
+	struct pt_regs *regs;
+	u32 nr;
+	int i;
+
+	if (task->flags & PF_EXITING)
+		return false;
+	if (task->tgid == self_tgid)
+		return true;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	if (bpf_core_field_exists(regs->orig_ax))
+		nr = BPF_CORE_READ(regs, orig_ax);
+	else
+		nr = BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
+	for (i = 0; i < READING_CALLS; i++)
+		if (reading_calls[i] == nr)
+			return true;
+	return false;
 }
 
 static __always_inline void announce(struct owner *o)

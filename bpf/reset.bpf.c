@@ -350,6 +350,8 @@ static __always_inline void relearn(struct sock *sk, struct sock_owner *s, struc
 {
 	if (s->owner.tgid != task->tgid || s->owner.start_ns != task->group_leader->start_boottime)
 		fill_owner(&s->owner, task);
+	else
+		fill_comm(&s->owner, task->group_leader); /* it may run another program by now */
 	s->how = OWNER_SHUTDOWN;
 	if (sk->sk_shutdown != SHUTDOWN_MASK)
 		return;
@@ -497,7 +499,7 @@ int tp_btf__tcp_destroy_sock(u64 *ctx)
 	if (!s || !s->doubt)
 		return 0;
 	task = acting_task(sk);
-	if (!task)
+	if (!task || onlooker(task))
 		return 0;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +28,7 @@ func (s *zkSite) testTrace(t *testing.T, tr *zkTrace) (causes map[string]string)
 				return
 			}
 			t.Logf("seen as expected after %d tries", len(attempts))
+			time.Sleep(time.Second) // records of late segments are held, too
 			for _, a := range attempts {
 				s.checkSent(t, tr, st, a)
 				s.checkReceived(t, tr, st, a)
@@ -49,7 +49,7 @@ func (s *zkSite) repeat(t *testing.T, tr *zkTrace, st zkStimulus) (attempts []zk
 		if err != nil {
 			t.Fatal(err)
 		}
-		attempts = append(attempts, a)
+		attempts, settled = append(attempts, a), false
 		for i := 0; i < 30 && !settled && a.wire > 0; i++ { // a record is held for at most 0.5 s
 			time.Sleep(50 * time.Millisecond)
 			settled = s.settled(tr, st, a)
@@ -131,8 +131,8 @@ func (s *zkSite) checkReceived(t *testing.T, tr *zkTrace, st zkStimulus, a zkAtt
 	}
 	for _, r := range received {
 		one := []event.Reset{r}
-		if r.Owner == nil || int(r.Owner.PID) != os.Getpid() {
-			t.Errorf("the client's process (%d) is not named:\n%s", os.Getpid(), zkDescribe(one))
+		if r.Owner == nil || int(r.Owner.PID) != s.process.pid {
+			t.Errorf("the client's process (%d) is not named:\n%s", s.process.pid, zkDescribe(one))
 		}
 		if st.refused && r.Cause != "connect-refused" {
 			t.Errorf("cause %s, want connect-refused", r.Cause)
@@ -158,12 +158,14 @@ func (s *zkSite) checkServer(t *testing.T, st zkStimulus, r event.Reset) {
 		return
 	}
 	want := map[uint16]event.Outcome{
-		zkPort: event.OutcomeOK, zkPortNoQuora: event.OutcomeNotServing,
+		zkPort: event.OutcomeOK, zkPortAlone: event.OutcomeNotServing,
 		zkPortLimited: event.OutcomeOK, zkPortDead: event.OutcomeRefused,
 	}[st.port]
 	// Two sessions are all that the limited server gives to one address, and
-	// the probe comes from the client's.
-	limited := st.port == zkPortLimited && got.Outcome == event.OutcomeReset
+	// the probe comes from the client's: it is dropped, or its srvr is and the
+	// stat that follows is refused.
+	limited := st.port == zkPortLimited &&
+		(got.Outcome == event.OutcomeReset || got.Outcome == event.OutcomeNotWhitelisted)
 	if got.Outcome != want && !limited {
 		t.Errorf("outcome %q of asking the server, want %q:\n%s", got.Outcome, want, zkDescribe([]event.Reset{r}))
 	}
@@ -190,7 +192,9 @@ func (s *zkSite) checkOwnProbes(t *testing.T, tr *zkTrace, since time.Time) (pro
 		t.Error("no reset of the tracer's own connections crossed the link: the dead port was not asked, and this check shows nothing")
 	}
 	for _, r := range append(tr.in(s.client), tr.in(s.server)...) {
-		if r.Local.Port >= 32768 || r.Peer.Port >= 32768 {
+		low, high := min(r.Local.Port, r.Peer.Port), max(r.Local.Port, r.Peer.Port)
+		// The server without a quorum has its own trouble with the election ports.
+		if low >= zkPort && low <= zkPortDead && high >= 32768 {
 			t.Errorf("the tracer shows a reset of its own probe:\n%s", zkDescribe([]event.Reset{r}))
 		}
 	}

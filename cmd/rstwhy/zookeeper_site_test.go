@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,7 +19,7 @@ import (
 // the network namespace tells two servers apart.
 const (
 	zkPort        = 10245 // a standalone server
-	zkPortNoQuora = 10246 // one server of three: it runs and does not serve
+	zkPortAlone   = 10246 // one server of three: it runs and does not serve
 	zkPortLimited = 10247 // a standalone server with maxClientCnxns=2
 	zkPortDead    = 10248 // nobody listens
 )
@@ -38,6 +37,7 @@ type zkSite struct {
 	link           *lab.Link
 	jars           string
 	pids           map[uint16]int // JVM that listens, by port
+	process        zkClient       // on the client's host
 }
 
 // newZKSite makes the hosts and starts the standalone server.
@@ -59,6 +59,7 @@ func newZKSite(t *testing.T, release lab.ZKRelease) *zkSite {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.link.Close() })
+	s.process = startZKClient(t, s.client)
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatalf("find a cache directory for ZooKeeper's packages: %v (set HOME or XDG_CACHE_HOME)", err)
@@ -108,7 +109,7 @@ var zkStimuli = []zkStimulus{
 		rule: "zookeeper-four-letter-newline",
 	},
 	{
-		name: "no quorum", port: zkPortNoQuora, send: lab.ZKConnectRequest(0),
+		name: "no quorum", port: zkPortAlone, send: lab.ZKConnectRequest(0),
 		rule: "zookeeper-not-serving", client: "zookeeper-not-serving",
 	},
 	{
@@ -138,26 +139,25 @@ type zkAttempt struct {
 func (s *zkSite) provoke(st zkStimulus) (a zkAttempt, err error) {
 	a.server = zkAddr(st.port)
 	for range st.held {
-		c, err := s.session(a.server)
+		held, err := s.session(a.server)
 		for i := 0; err != nil && i < 20; i++ {
 			// The sessions of the attempt before, or a probe, are still counted.
 			time.Sleep(50 * time.Millisecond)
-			c, err = s.session(a.server)
+			held, err = s.session(a.server)
 		}
 		if err != nil {
 			return a, err
 		}
-		defer c.Close()
+		defer s.process.close(held)
 	}
-	c, err := lab.ZKDial(s.client, a.server)
-	a.client = c.Local
+	a.client, err = s.process.dial(a.server)
 	if err == nil {
-		defer c.Close()
+		defer s.process.close(a.client)
 		if st.refused {
 			return a, fmt.Errorf("a connection to the dead port %s was accepted", a.server)
 		}
 		// The reset may come first: then the write fails, as it should.
-		if _, err := c.Write(st.send); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
+		if err := s.process.send(a.client, st.send, 0); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 			return a, err
 		}
 	} else if !errors.Is(err, unix.ECONNREFUSED) || !st.refused {
@@ -188,19 +188,16 @@ func (s *zkSite) awaitRST(a zkAttempt, st zkStimulus) int {
 	return 0
 }
 
-// session opens a ZooKeeper session as a correct client does.
-func (s *zkSite) session(addr netip.AddrPort) (*lab.ZKConn, error) {
-	c, err := lab.ZKDial(s.client, addr)
+// session opens a ZooKeeper session as a correct client does, and reads the
+// server's ConnectResponse (41 bytes).
+func (s *zkSite) session(addr netip.AddrPort) (local netip.AddrPort, err error) {
+	local, err = s.process.dial(addr)
 	if err != nil {
-		return nil, err
+		return local, err
 	}
-	if _, err := c.Write(lab.ZKConnectRequest(0)); err != nil {
-		c.Close()
-		return nil, err
+	if err := s.process.send(local, lab.ZKConnectRequest(0), 41); err != nil {
+		s.process.close(local)
+		return local, fmt.Errorf("open a session: %w", err)
 	}
-	if _, err := io.ReadFull(c, make([]byte, 41)); err != nil { // ConnectResponse
-		c.Close()
-		return nil, fmt.Errorf("open a session: %w", err)
-	}
-	return c, nil
+	return local, nil
 }

@@ -48,8 +48,9 @@ type zkTrace struct {
 func startZKTrace(t *testing.T, bin string) *zkTrace {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready")
-	args := []string{"trace", "-o", "json", "--ready-file", ready}
-	for _, port := range []int{zkPort, zkPortNoQuora, zkPortLimited, zkPortDead} {
+	// Only the sites' network: another test's flood must not cost us records.
+	args := []string{"trace", "-o", "json", "--ready-file", ready, "--addr", "192.0.2.0/24"}
+	for _, port := range []int{zkPort, zkPortAlone, zkPortLimited, zkPortDead} {
 		args = append(args, "--zk-port", strconv.Itoa(port))
 	}
 	tr := &zkTrace{cmd: exec.Command(bin, args...), read: make(chan struct{})}

@@ -58,7 +58,12 @@ var (
 
 	// JDK 11 and later close later: the reset may come as data after shutdown.
 	serverClosed = causeIn(UnreadData, DataAfterShutdown)
-	peerEnded    = causeIn(PeerReset, SentToClosedPeer, PeerResetAfterEOF)
+	// In LAST_ACK the peer's FIN came first too: a client that closes on it can
+	// be reset then.
+	peerEnded = Condition{"the peer ended the connection", func(r *event.Reset) bool {
+		return r.Cause == PeerReset || r.Cause == SentToClosedPeer || r.Cause == PeerResetAfterEOF ||
+			(r.Cause == PeerResetAfterClose && r.State != nil && *r.State == "LAST_ACK")
+	}}
 
 	notKilled = Condition{"the process closed the socket and did not end", func(r *event.Reset) bool {
 		return r.EndedBy == nil || r.EndedBy.Kind == event.EndClose

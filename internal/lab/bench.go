@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"sync"
@@ -37,6 +36,20 @@ type Lab struct {
 	mu    sync.Mutex
 	next  int
 	inits map[string]*Worker // holder of each namespace
+	pids  map[int]bool
+}
+
+// Has tells whether a process is, or was, the lab's.
+func (l *Lab) Has(pid int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pids[pid]
+}
+
+func (l *Lab) remember(pid int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pids[pid] = true
 }
 
 // Open checks what the lab needs and cleans up nothing: Close does.
@@ -44,7 +57,7 @@ func Open() (*Lab, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("lab: provoking resets needs root (TCP_REPAIR, network namespaces); run it with sudo")
 	}
-	return &Lab{inits: map[string]*Worker{}}, nil
+	return &Lab{inits: map[string]*Worker{}, pids: map[int]bool{}}, nil
 }
 
 // Close ends the processes that hold the namespaces.
@@ -75,6 +88,7 @@ type Bench struct {
 	ctx     context.Context
 	place   Place
 	workers []*Worker
+	undo    []func() // run after the workers have gone
 }
 
 // side names the two ends of a link.
@@ -109,6 +123,7 @@ func (b *Bench) worker(role string, s side) *Worker {
 			fail("%w", err)
 		}
 		w.Addr = map[Place]string{IPv4: "127.0.0.1", IPv6: "::1", Mapped: "127.0.0.1"}[b.place]
+		b.lab.remember(w.PID)
 		b.workers = append(b.workers, w)
 	}
 	return w
@@ -162,6 +177,7 @@ func (w *Worker) greet() error {
 	if err != nil {
 		return err
 	}
+	w.mailbox = r.Str
 	var st unix.Stat_t
 	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/net", w.PID), &st); err != nil {
 		return err
@@ -172,7 +188,7 @@ func (w *Worker) greet() error {
 
 // spawnFrom lets a worker start another one, which inherits its network
 // namespace and, where fd is not negative, the socket.
-func (b *Bench) spawnFrom(parent *Worker, comm string, fd int) *Worker {
+func (b *Bench) spawnFrom(parent *Worker, comm string, fd int, cloneFlags ...int) *Worker {
 	near, far, err := channel()
 	if err != nil {
 		fail("start %s: %w", comm, err)
@@ -180,8 +196,9 @@ func (b *Bench) spawnFrom(parent *Worker, comm string, fd int) *Worker {
 	defer far.Close()
 	parent.mu.Lock()
 	defer parent.mu.Unlock()
-	r := parent.callWith(command{Op: "spawn", FD: fd, Str: comm}, far)
+	r := parent.callWith(command{Op: "spawn", FD: fd, Str: comm, Num: cloneFlags}, far)
 	w := &Worker{PID: r.N, Comm: comm, Addr: parent.Addr, ctx: b.ctx, conn: near, pidfd: -1}
+	b.lab.remember(w.PID)
 	b.workers = append(b.workers, w)
 	if w.pidfd, err = unix.PidfdOpen(w.PID, 0); err == nil {
 		err = w.greet()
@@ -201,6 +218,7 @@ func (b *Bench) forkFrom(parent *Worker) *forked {
 	defer far.Close()
 	r := parent.callWith(command{Op: "fork"}, far)
 	f := &forked{child: r.N, parent: parent, conn: near, pidfd: -1}
+	b.lab.remember(f.child)
 	parent.kids = append(parent.kids, f)
 	if f.pidfd, err = unix.PidfdOpen(f.child, 0); err != nil {
 		fail("fork %s: %w", parent.Comm, err)
@@ -232,7 +250,10 @@ func (b *Bench) close() {
 	for _, w := range b.workers {
 		w.stop()
 	}
-	b.workers = nil
+	for _, f := range b.undo {
+		f()
+	}
+	b.workers, b.undo = nil, nil
 }
 
 func (w *Worker) vanish() {
@@ -272,9 +293,4 @@ func waitPidfd(pidfd int) {
 			return
 		}
 	}
-}
-
-// addr gives an address of a worker's side with a port.
-func (w *Worker) addr(port uint16) netip.AddrPort {
-	return netip.AddrPortFrom(netip.MustParseAddr(w.Addr), port)
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"net/netip"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +17,8 @@ type act struct {
 }
 
 // closings are the ways to give a connection up with a reset, or to be reset.
-// They are run on accepted and on connecting ends.
+// They are run on accepted and on connecting ends. A process that has shut down
+// its sending side only has not given the connection up.
 var closings = []act{
 	{"unread-data", "closes with everything unread", func(p *pair) []Truth {
 		p.say(100)
@@ -37,7 +39,7 @@ var closings = []act{
 		p.awaitZ("in FIN_WAIT2", func(r row) bool { return r.State == stateFinWait2 })
 		p.closeA()
 		p.wasReset()
-		return []Truth{p.sent("unread-data").closed(), p.received("peer-reset-after-close").closed()}
+		return []Truth{p.sent("unread-data").closed(), p.received("peer-reset-after-close")}
 	}},
 	{"linger-zero", "closes with SO_LINGER 0", func(p *pair) []Truth {
 		p.a.worker().do("linger", p.a.fd, 0)
@@ -97,11 +99,13 @@ var closings = []act{
 		p.wasReset()
 		return []Truth{p.sent("socket-destroyed"), p.received("peer-reset")}
 	}},
+	{"reset-in-recv", "is reset while it waits in recv(), and keeps the socket", func(p *pair) []Truth { return p.resetWaiting(1) }},
+	{"reset-in-poll", "is reset while it waits in poll(), and keeps the socket", func(p *pair) []Truth { return p.resetWaiting(0) }},
 	{"reset-after-our-fin", "the peer resets while our FIN is acknowledged and we still read", func(p *pair) []Truth {
 		p.a.worker().do("shutdown", p.a.fd, unix.SHUT_WR)
 		p.awaitA("in FIN_WAIT2", func(r row) bool { return r.State == stateFinWait2 })
 		p.reset()
-		return []Truth{sent("linger-zero", p.z, p.a).closed(), received("peer-reset-after-close", p.a, p.z).closed()}
+		return []Truth{sent("linger-zero", p.z, p.a).closed(), received("peer-reset-after-close", p.a, p.z)}
 	}},
 	{"reset-after-close", "the peer resets after we have closed", func(p *pair) []Truth {
 		p.a.worker().do("setint", p.a.fd, unix.IPPROTO_TCP, unix.TCP_LINGER2, 120)
@@ -116,6 +120,24 @@ var closings = []act{
 		p.reset()
 		return []Truth{sent("linger-zero", p.z, p.a).closed(), received("peer-reset-after-eof", p.a, p.z)}
 	}},
+}
+
+// resetWaiting resets a while it is in a system call on the socket, which in a
+// process of several threads holds a reference to the file (fdget).
+func (p *pair) resetWaiting(how int) []Truth {
+	a, z := p.a.worker(), p.z.worker()
+	if err := a.send(command{Op: "recv", FD: p.a.fd, Num: []int{10, how}}); err != nil {
+		fail("%s: recv: %w", a.Comm, err)
+	}
+	pause(50 * time.Millisecond) // until it is in the system call
+	z.do("linger", p.z.fd, 0)
+	z.do("close", p.z.fd)
+	r, err := a.receive()
+	if err != nil || syscall.Errno(r.Errno) != unix.ECONNRESET {
+		fail("%s: recv: got %+v, %v, want %v", a.Comm, r, err, unix.ECONNRESET)
+	}
+	pause(700 * time.Millisecond)
+	return []Truth{sent("linger-zero", p.z, p.a).closed(), received("peer-reset", p.a, p.z)}
 }
 
 // A FIN_WAIT2 orphan whose TCP_LINGER2 exceeds TCP_TIMEWAIT_LEN stays a full

@@ -26,6 +26,12 @@ type Score struct {
 	Told     int // of these, found among the records
 	Right    int // of these, right in everything
 	Named    int // of these, with an owner
+	Records  int // that tell of them; more where a truth repeats
+}
+
+// Add sums up.
+func (s *Score) Add(o Score) {
+	s.Truths, s.Told, s.Right, s.Named, s.Records = s.Truths+o.Truths, s.Told+o.Told, s.Right+o.Right, s.Named+o.Named, s.Records+o.Records
 }
 
 // clockError is what the start of a process, kept in ticks, may seem to lie
@@ -60,8 +66,8 @@ func (k key) connection() connection {
 // Compare matches what a tracer told to what happened. Every truth needs its
 // own record; a record on a connection of the lab's, or with an owner
 // from the lab, needs a truth. What else the host did is ignored. Records of one
-// end of one connection are matched in the order of time.
-func Compare(truths []Truth, resets []event.Reset) (scores []Score, findings []Finding) {
+// end of one connection are matched in the order of time. Lab.Has is the usual mine.
+func Compare(truths []Truth, resets []event.Reset, mine func(pid int) bool) (scores []Score, findings []Finding) {
 	told := map[key][]*event.Reset{}
 	for i := range resets {
 		told[resetKey(&resets[i])] = append(told[resetKey(&resets[i])], &resets[i])
@@ -85,9 +91,9 @@ func Compare(truths []Truth, resets []event.Reset) (scores []Score, findings []F
 		findings = append(findings, f...)
 	}
 	for k, list := range told {
-		scenario, mine := ours[k.connection()]
+		scenario, known := ours[k.connection()]
 		for _, r := range list {
-			if mine || r.Owner != nil && strings.HasPrefix(r.Owner.Comm, "lab-") {
+			if known || r.Owner != nil && mine(int(r.Owner.PID)) {
 				findings = append(findings, Finding{Scenario: scenario, What: "unexpected record", Reset: r})
 			}
 		}
@@ -114,7 +120,7 @@ func match(t *Truth, list []*event.Reset, s *Score) (rest []*event.Reset, findin
 	for t.Repeats && n < len(list) && fits(list[n]) {
 		n++
 	}
-	s.Told++
+	s.Told, s.Records = s.Told+1, s.Records+n
 	for _, r := range list[:n] {
 		for _, what := range t.differences(r) {
 			findings = append(findings, Finding{Scenario: t.Scenario, What: what, Truth: t, Reset: r})

@@ -79,12 +79,13 @@ type Worker struct {
 	NetNS uint32
 	Addr  string // its address in its network namespace, where it is not loopback
 
-	ctx   context.Context
-	conn  *net.UnixConn
-	pidfd int
-	gone  bool
-	kids  []*forked
-	mu    sync.Mutex // a holder of a namespace starts workers for several scenarios
+	ctx     context.Context
+	conn    *net.UnixConn
+	mailbox string // where other workers send descriptors
+	pidfd   int
+	gone    bool
+	kids    []*forked
+	mu      sync.Mutex // a holder of a namespace starts workers for several scenarios
 }
 
 func (w *Worker) pid() int       { return w.PID }

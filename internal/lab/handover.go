@@ -3,7 +3,10 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -14,7 +17,7 @@ import (
 // give sends a descriptor to the mailbox of another worker; the sender's own
 // stays open until it is closed.
 func (w *worker) give(c *command, _ []int) (reply, error) {
-	to := &unix.SockaddrUnix{Name: mailboxName(c.num(0))}
+	to := &unix.SockaddrUnix{Name: c.Str}
 	return reply{}, unix.Sendmsg(w.mailbox, []byte("socket"), unix.UnixRights(c.FD), to, 0)
 }
 
@@ -37,12 +40,16 @@ func (w *worker) take(*command, []int) (reply, error) {
 }
 
 func environment(name string) []string {
-	// A worker allocates next to nothing, and its threads should stay few.
-	return append(os.Environ(), roleVariable+"=worker "+name, "GOMAXPROCS=2", "GOGC=off")
+	// A worker may start workers, and of two equal names the first one counts.
+	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, roleVariable+"=") })
+	// A worker allocates next to nothing, its threads should stay few, and the
+	// runtime's own signals would interrupt system calls.
+	return append(env, roleVariable+"=worker "+name, "GOMAXPROCS=2", "GOGC=off", "GODEBUG=asyncpreemptoff=1")
 }
 
 // spawn starts another worker, as a server starts its children: fork and exec,
-// with the control channel that came with the command and with the given socket.
+// with the control channel that came with the command and with the given socket;
+// its first number is the clone flags, as a container's runtime sets them.
 func (w *worker) spawn(c *command, fds []int) (reply, error) {
 	if len(fds) != 1 {
 		return reply{}, errors.New("spawn needs the new worker's channel")
@@ -52,7 +59,7 @@ func (w *worker) spawn(c *command, fds []int) (reply, error) {
 	if c.FD >= 0 {
 		files = append(files, uintptr(c.FD))
 	}
-	attr := &syscall.ProcAttr{Env: environment(c.Str), Files: files}
+	attr := &syscall.ProcAttr{Env: environment(c.Str), Files: files, Sys: &syscall.SysProcAttr{Cloneflags: uintptr(c.num(0))}}
 	pid, err := syscall.ForkExec("/proc/self/exe", []string{c.Str}, attr)
 	if err == nil {
 		go func() { _, _ = unix.Wait4(pid, nil, 0, nil) }()
@@ -80,13 +87,10 @@ func (w *worker) exec(c *command, _ []int) (reply, error) {
 	return reply{}, syscall.Exec("/proc/self/exe", []string{c.Str}, environment(c.Str))
 }
 
-// order is one system call for a forked child. Bit i of Data replaces argument
-// i by the address of Buf.
+// order is one system call for a forked child.
 type order struct {
-	NR   uintptr
-	Arg  [4]uintptr
-	Data uintptr
-	Buf  [32]byte
+	NR  uintptr
+	Arg [4]uintptr
 }
 
 // outcome is what became of an order.
@@ -141,7 +145,7 @@ func cloneSelf(ctl uintptr, o *order, res *outcome) (uintptr, syscall.Errno) {
 //go:nosplit
 //go:noinline
 func obeyOrders(ctl uintptr, o *order, res *outcome) {
-	buf, base := uintptr(unsafe.Pointer(&o.Buf)), uintptr(unsafe.Pointer(o))
+	base := uintptr(unsafe.Pointer(o))
 	// The control channel of the parent is not the child's.
 	syscall.RawSyscall(syscall.SYS_CLOSE, controlFD, 0, 0)
 	for {
@@ -152,20 +156,7 @@ func obeyOrders(ctl uintptr, o *order, res *outcome) {
 		if errno != 0 || n != orderSize {
 			syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
 		}
-		a0, a1, a2, a3 := o.Arg[0], o.Arg[1], o.Arg[2], o.Arg[3]
-		if o.Data&1 != 0 {
-			a0 = buf
-		}
-		if o.Data&2 != 0 {
-			a1 = buf
-		}
-		if o.Data&4 != 0 {
-			a2 = buf
-		}
-		if o.Data&8 != 0 {
-			a3 = buf
-		}
-		r, _, errno := syscall.RawSyscall6(o.NR, a0, a1, a2, a3, orderBuf, 0)
+		r, _, errno := syscall.RawSyscall6(o.NR, o.Arg[0], o.Arg[1], o.Arg[2], o.Arg[3], 0, 0)
 		res.R, res.Errno = r, uintptr(errno)
 		syscall.RawSyscall(syscall.SYS_WRITE, ctl, uintptr(unsafe.Pointer(res)), outcomeSize)
 	}
@@ -175,42 +166,31 @@ func obeyOrders(ctl uintptr, o *order, res *outcome) {
 type forked struct {
 	child  int
 	parent *Worker
-	conn   interface {
-		Read([]byte) (int, error)
-		Write([]byte) (int, error)
-		Close() error
-		SetDeadline(time.Time) error
-	}
-	pidfd int
+	conn   *net.UnixConn
+	pidfd  int
 }
 
 func (f *forked) pid() int       { return f.child }
 func (f *forked) name() string   { return f.parent.Comm }
 func (f *forked) eye() *Worker   { return f.parent }
-func (f *forked) closeFD(fd int) { f.call(unix.SYS_CLOSE, [4]uintptr{uintptr(fd)}, 0, nil) }
+func (f *forked) closeFD(fd int) { f.call(unix.SYS_CLOSE, uintptr(fd)) }
 
 // acceptFD takes a connection from an inherited listener.
 func (f *forked) acceptFD(fd int) int {
-	return f.call(unix.SYS_ACCEPT4, [4]uintptr{uintptr(fd), 0, 0, unix.SOCK_CLOEXEC}, 0, nil)
+	return f.call(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_CLOEXEC)
 }
 
-// vanishFD closes a socket without a packet.
-func (f *forked) vanishFD(fd int) {
-	f.order(unix.SYS_SETSOCKOPT, [4]uintptr{uintptr(fd), unix.IPPROTO_TCP, unix.TCP_REPAIR}, 8, []byte{1, 0, 0, 0})
-	f.order(unix.SYS_CLOSE, [4]uintptr{uintptr(fd)}, 0, nil)
-}
-
-func (f *forked) call(nr uintptr, args [4]uintptr, data uintptr, buf []byte) int {
-	r, err := f.order(nr, args, data, buf)
+func (f *forked) call(nr uintptr, args ...uintptr) int {
+	o := order{NR: nr}
+	copy(o.Arg[:], args)
+	r, err := f.order(&o)
 	if err != nil {
 		fail("forked child of %s: system call %d: %w", f.parent.Comm, nr, err)
 	}
 	return r
 }
 
-func (f *forked) order(nr uintptr, args [4]uintptr, data uintptr, buf []byte) (int, error) {
-	o := order{NR: nr, Arg: args, Data: data}
-	copy(o.Buf[:], buf)
+func (f *forked) order(o *order) (int, error) {
 	if err := f.conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return 0, err
 	}

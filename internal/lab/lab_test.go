@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -199,6 +200,9 @@ func provoke(t *testing.T, l *Lab, s *Scenario, place Place, sniffers []*sniffer
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	truths, err := s.Run(ctx, l, place)
+	if errors.Is(err, ErrUnavailable) {
+		t.Skip(err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

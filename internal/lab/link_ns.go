@@ -53,8 +53,11 @@ func (ns *LinkNS) Close() error { return ns.file.Close() }
 
 // Do calls f on a thread of its own inside the namespace. Sockets that f opens
 // and processes that it starts stay there. f must not start goroutines that
-// rely on the namespace.
+// rely on the namespace. A nil namespace is the process's own.
 func (ns *LinkNS) Do(f func() error) error {
+	if ns == nil {
+		return f()
+	}
 	return linkThread(func() error {
 		if err := unix.Setns(int(ns.file.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("enter network namespace %d: %w", ns.inode, err)
@@ -69,6 +72,15 @@ func linkThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread cannot end without the process, and others read
+			// its namespace as the process's own: while it is held here, the
+			// work gets another one.
+			err := linkThread(f)
+			runtime.UnlockOSThread()
+			done <- err
+			return
+		}
 		done <- f()
 	}()
 	return <-done

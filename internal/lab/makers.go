@@ -59,6 +59,25 @@ var handovers = []maker{
 		fd := kid.do("accept", inheritedFD, acceptMS).N
 		return &pair{b: b, a: end{kid, fd, l.addr}, z: z}
 	}},
+	{"pid-namespace", "process in a pid namespace of its own", func(b *Bench) *pair {
+		outside, cli := b.server(), b.client()
+		srv := b.spawnFrom(outside, b.lab.comm("pod"), -1, unix.CLONE_NEWPID)
+		l := b.listen(srv, 8)
+		z := b.connect(cli, l.addr)
+		p := &pair{b: b, a: end{srv, srv.do("accept", l.fd, acceptMS).N, l.addr}, z: z}
+		srv.do("close", l.fd)
+		return p
+	}},
+	{"thread", "process whose thread with another name connected", func(b *Bench) *pair {
+		srv, cli := b.server(), b.client()
+		l := b.listen(srv, 8)
+		fd := b.socket(cli)
+		cli.doStr("connect-in-thread", fd, l.addr.String())
+		a := end{cli, fd, cli.sockname(fd)}
+		z := end{srv, srv.do("accept", l.fd, acceptMS).N, l.addr}
+		srv.do("close", l.fd)
+		return &pair{b: b, a: a, z: z}
+	}},
 	{"reuseport", "one of two SO_REUSEPORT workers", reuseport},
 }
 
@@ -66,7 +85,7 @@ var handovers = []maker{
 func (p *pair) handOver() *pair {
 	from := p.a.worker()
 	to := p.b.spawnFrom(from, p.b.lab.comm("heir"), -1)
-	from.do("give", p.a.fd, to.PID)
+	from.doStr("give", p.a.fd, to.mailbox)
 	fd := to.do("take", -1).N
 	from.do("close", p.a.fd)
 	p.a.by, p.a.fd = to, fd

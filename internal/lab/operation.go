@@ -29,6 +29,10 @@ func init() {
 		"send":       (*worker).send, "fill": (*worker).fill, "recv": (*worker).recv,
 		"shutdown": plain(func(c *command) error { return unix.Shutdown(c.FD, c.num(0)) }),
 		"close":    (*worker).close, "close-in-thread": (*worker).closeInThread,
+		"connect-in-thread": func(w *worker, c *command, _ []int) (r reply, err error) {
+			err = inThread("lab-any-thread", func() error { r, err = w.connect(c, nil); return err })
+			return r, err
+		},
 		"setint": plain(func(c *command) error { return unix.SetsockoptInt(c.FD, c.num(0), c.num(1), c.num(2)) }),
 		"linger": plain(func(c *command) error {
 			return unix.SetsockoptLinger(c.FD, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: int32(c.num(0))})
@@ -44,6 +48,7 @@ func init() {
 		"address": plain(func(c *command) error { return linkAddress(c.Str) }),
 		"veth":    plain(func(c *command) error { return makeVeth("lab0", "lab1", c.num(0)) }),
 		"sysctl":  plain(writeSysctl),
+		"eat":     plain(eat),
 	}
 }
 
@@ -119,7 +124,21 @@ func (w *worker) connect(c *command, _ []int) (reply, error) {
 		}
 		return reply{}, err
 	}
-	return reply{}, unix.Connect(c.FD, sa)
+	err = unix.Connect(c.FD, sa)
+	if err == unix.EINTR { // goes on by itself, connect(2)
+		if err = ready(c.FD, unix.POLLOUT, 5*time.Second); err == nil {
+			err = socketError(c.FD)
+		}
+	}
+	return reply{}, err
+}
+
+func socketError(fd int) error {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && n != 0 {
+		err = unix.Errno(n)
+	}
+	return err
 }
 
 func disconnect(c *command) error {
@@ -186,11 +205,22 @@ func (w *worker) fill(c *command, _ []int) (reply, error) {
 	return reply{N: total}, nil
 }
 
+// recv waits in poll() for data, or in recv() itself where its second number
+// is 1.
 func (w *worker) recv(c *command, _ []int) (reply, error) {
-	if err := ready(c.FD, unix.POLLIN, 5*time.Second); err != nil {
+	flags, err := unix.MSG_DONTWAIT, error(nil)
+	if c.num(1) == 1 {
+		flags, err = 0, unix.SetsockoptTimeval(c.FD, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5})
+	} else {
+		err = ready(c.FD, unix.POLLIN, 5*time.Second)
+	}
+	if err != nil {
 		return reply{}, err
 	}
-	n, _, err := unix.Recvfrom(c.FD, make([]byte, c.num(0)), unix.MSG_DONTWAIT)
+	n, buf := 0, make([]byte, c.num(0))
+	for err = unix.EINTR; err == unix.EINTR; {
+		n, _, err = unix.Recvfrom(c.FD, buf, flags)
+	}
 	return reply{N: n}, err
 }
 
@@ -199,16 +229,20 @@ func (w *worker) close(c *command, _ []int) (reply, error) {
 	return reply{}, unix.Close(c.FD)
 }
 
-// closeInThread closes in a thread whose name is not the process's.
 func (w *worker) closeInThread(c *command, _ []int) (reply, error) {
 	delete(w.sockets, c.FD)
+	return reply{}, inThread(c.Str, func() error { return unix.Close(c.FD) })
+}
+
+// inThread works in a thread whose name is not the process's.
+func inThread(name string, f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the named thread ends with the goroutine
-		setComm(c.Str)
-		done <- unix.Close(c.FD)
+		setComm(name)
+		done <- f()
 	}()
-	return reply{}, <-done
+	return <-done
 }
 
 // deaf makes the socket drop every segment that arrives (tcp_filter() in

@@ -40,6 +40,11 @@ func (p *pair) flip() *pair {
 	return p
 }
 
+// addr gives an address of a worker's side with a port.
+func (w *Worker) addr(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(w.Addr), port)
+}
+
 // socket gives a worker a TCP socket.
 func (b *Bench) socket(w *Worker) int { return w.do("socket", -1, b.domain(), 0).N }
 

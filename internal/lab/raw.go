@@ -7,9 +7,6 @@ import "unsafe"
 const (
 	orderSize   = unsafe.Sizeof(order{})
 	outcomeSize = unsafe.Sizeof(outcome{})
-	// orderBuf is the fifth argument: only setsockopt(2) has one here, its
-	// length of an int.
-	orderBuf = 4
 )
 
 func (o *order) bytes() []byte { return (*[orderSize]byte)(unsafe.Pointer(o))[:] }

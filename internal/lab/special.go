@@ -84,6 +84,7 @@ var specials = []Scenario{
 			return []Truth{sent("linger-zero", p.z, p.a).closed(), t}
 		}
 	}},
+	{ID: "out-of-memory", Title: "the OOM killer kills a process with data unread", Early: EarlyKnown, setup: outOfMemory},
 	{ID: "mptcp-abort", Title: "a multipath TCP connection closes with data unread", setup: multipath},
 }
 
@@ -242,7 +243,13 @@ func leakedCopy(b *Bench) func() []Truth {
 // in a worker thread of the kernel.
 func multipath(b *Bench) func() []Truth {
 	srv, cli := b.server(), b.client()
-	mptcp := func(w *Worker) int { return w.do("socket", -1, b.domain(), unix.IPPROTO_MPTCP).N }
+	mptcp := func(w *Worker) int {
+		r, err := w.try("socket", -1, "", b.domain(), unix.IPPROTO_MPTCP)
+		if err != nil {
+			fail("multipath TCP: %w: %w", ErrUnavailable, err)
+		}
+		return r.N
+	}
 	fd := mptcp(srv)
 	srv.doStr("bind", fd, srv.addr(0).String())
 	srv.do("listen", fd, 8)

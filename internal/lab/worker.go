@@ -58,8 +58,6 @@ type worker struct {
 	mailbox int          // unix socket on which other workers hand over descriptors
 }
 
-func mailboxName(pid int) string { return fmt.Sprintf("@rstwhy-lab-%d", pid) }
-
 // serve obeys commands until the bench closes the channel.
 func serve() {
 	unix.CloseOnExec(controlFD)
@@ -69,11 +67,12 @@ func serve() {
 		w.sockets[inheritedFD] = true
 	}
 	time.AfterFunc(maxLife, func() { os.Exit(1) })
-	r := reply{N: os.Getpid()}
-	if err := w.openMailbox(); err != nil {
-		r = failed(fmt.Errorf("mailbox: %w", err))
+	name, err := w.openMailbox()
+	if err != nil {
+		answer(failed(fmt.Errorf("mailbox: %w", err)))
+	} else {
+		answer(reply{Str: name})
 	}
-	answer(r)
 	buf, oob := make([]byte, maxMessage), make([]byte, 256)
 	for {
 		n, oobn, _, _, err := unix.Recvmsg(controlFD, buf, oob, unix.MSG_CMSG_CLOEXEC)
@@ -92,12 +91,20 @@ func serve() {
 	}
 }
 
-func (w *worker) openMailbox() (err error) {
+// openMailbox lets the kernel choose an abstract name (unix(7), autobind).
+func (w *worker) openMailbox() (name string, err error) {
 	w.mailbox, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
+	if err == nil {
+		err = unix.Bind(w.mailbox, &unix.SockaddrUnix{})
 	}
-	return unix.Bind(w.mailbox, &unix.SockaddrUnix{Name: mailboxName(os.Getpid())})
+	if err != nil {
+		return "", err
+	}
+	sa, err := unix.Getsockname(w.mailbox)
+	if err != nil {
+		return "", err
+	}
+	return sa.(*unix.SockaddrUnix).Name, nil
 }
 
 func answer(r reply) {

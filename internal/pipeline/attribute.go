@@ -1,9 +1,11 @@
 package pipeline
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/probe"
@@ -118,7 +120,11 @@ func (s *session) byCloser(p *pending, res *Resolution) {
 func (s *session) byHolders(p *pending, res *Resolution) {
 	switch {
 	case len(p.holders) == 0:
-		return // not walked, or gone meanwhile: the stored owner, unproven
+		// Not walked in time, or gone without a word: the socket may have been
+		// handed on. Without walks the stored owner is all there is.
+		if s.walks.possible {
+			res.Owner, res.Source = nil, event.SourceNone
+		}
 	case allSame(p.holders):
 		h := p.holders[0]
 		single := probe.SingleReference(&p.raw)
@@ -126,9 +132,7 @@ func (s *session) byHolders(p *pending, res *Resolution) {
 			res.Owner, res.Source = nil, event.SourceNone
 			return
 		}
-		if !same(&h, &p.raw.Owner) {
-			res.Owner = s.complete(&h)
-		}
+		res.Owner = s.complete(&h) // it may run another program than when it opened the socket
 		res.Source, res.Proven = event.SourceIterator, single || same(&h, &p.raw.Owner)
 	case anySame(p.holders, &p.raw.Owner):
 		// The process that opened it is among several: named, not proven.
@@ -159,16 +163,31 @@ func onlyHolder(list []probe.Owner, o *probe.Owner) bool {
 	return len(list) > 0 && allSame(list) && same(&list[0], o)
 }
 
-// walks bounds the descriptor walks to 1 % of one core.
+// walks bounds the descriptor walks to 1 % of one core: time earns credit,
+// each walk spends its CPU time.
 type walks struct {
-	next uint64 // boot-clock ns before which none is made
-	log  zerolog.Logger
+	possible bool
+	credit   time.Duration
+	earned   uint64 // boot-clock ns up to which credit was given
+	log      zerolog.Logger
+}
+
+// walkCredit is the most that a quiet time can save up.
+const walkCredit = 50 * time.Millisecond
+
+func (w *walks) allowed(now uint64) bool {
+	if w.earned == 0 {
+		w.earned, w.credit = now, walkCredit
+	}
+	w.credit = min(w.credit+time.Duration((now-w.earned)/100), walkCredit)
+	w.earned = now
+	return w.possible && w.credit > 0
 }
 
 // walk asks the kernel once for all doubtful records that need it: shared and
 // listening sockets at once, the others when nobody closed them in time.
 func (s *session) walk(now uint64) {
-	if now < s.walks.next || len(s.queue) == 0 || now == ^uint64(0) {
+	if len(s.queue) == 0 || now == ^uint64(0) {
 		return
 	}
 	need := false
@@ -178,12 +197,11 @@ func (s *session) walk(now uint64) {
 			break
 		}
 	}
-	if !need {
+	if !need || !s.walks.allowed(now) {
 		return
 	}
-	start := time.Now()
-	holders, err := s.live.Walk()
-	s.walks.next = now + uint64(100*time.Since(start))
+	holders, spent, err := s.cpuWalk()
+	s.walks.credit -= spent
 	if err != nil {
 		s.walks.log.Debug().Err(err).Msg("descriptor walk")
 		return
@@ -200,6 +218,16 @@ func (s *session) walk(now uint64) {
 			}
 		}
 	}
+}
+
+// cpuWalk walks and measures its own CPU time: on a busy host the elapsed time
+// is mostly other people's.
+func (s *session) cpuWalk() ([]probe.Holder, time.Duration, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start := clockNow(unix.CLOCK_THREAD_CPUTIME_ID)
+	holders, err := s.live.Walk()
+	return holders, time.Duration(clockNow(unix.CLOCK_THREAD_CPUTIME_ID) - start), err
 }
 
 func early(raw *probe.ResetEvent) bool {

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"net/netip"
 
+	"golang.org/x/sys/unix"
+
 	"rstwhy/internal/event"
 	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
@@ -112,6 +114,9 @@ func (s *servers) want(r *event.Reset) (zk.Key, bool) {
 	}
 	k := zk.Key{NetNS: r.NetNS, Addr: addr}
 	_, have := s.prober.Lookup(k)
+	if !enterable(r.NetNS, r.Owner.PID) {
+		return k, false // its owner is gone: another process's reset may lead there later
+	}
 	s.prober.Want(zk.Target{NetNS: r.NetNS, NSPath: nsPath(r.Owner.PID), Addr: addr})
 	return k, !have
 }
@@ -159,6 +164,9 @@ func (s *servers) attach(res *Resolution, names probe.Names, clock probe.Clock) 
 	srv := event.Server{Address: addr.Addr(), Port: addr.Port(), Outcome: event.OutcomeDisabled}
 	if s.prober != nil {
 		srv.Outcome = event.OutcomePending
+		if !enterable(r.NetNS, r.Owner.PID) {
+			srv.Outcome = event.OutcomeUnreachable
+		}
 		if snap, have := s.prober.Lookup(zk.Key{NetNS: r.NetNS, Addr: addr}); have {
 			srv = snap.Server
 			srv.AgeNS = r.Time.Sub(snap.At).Nanoseconds()
@@ -186,4 +194,16 @@ func (s *session) mayConcernZooKeeper(raw *probe.ResetEvent) bool {
 	}
 	// A ZooKeeper server on a port of its own configuration is a JVM.
 	return probe.Comm(raw.Owner.Comm) == "java"
+}
+
+// enterable tells whether the process leads to the network namespace. A dead
+// one leads nowhere, which must not be remembered as the server's fault.
+func enterable(netns, pid uint32) bool {
+	for _, path := range []string{"/proc/self/ns/net", nsPath(pid)} {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil && uint32(st.Ino) == netns {
+			return true
+		}
+	}
+	return false
 }

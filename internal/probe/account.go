@@ -61,6 +61,10 @@ func (l *Live) recursionMisses(name string) uint64 {
 	return st.RecursionMisses
 }
 
+// MissedStates counts the state changes that the kernel skipped because the
+// state program was running on that CPU.
+func (l *Live) MissedStates() uint64 { return l.missedStates }
+
 // Detach removes the hooks, so that the counters stand still and the ring
 // buffer can be drained to its end.
 func (l *Live) Detach() {
@@ -75,5 +79,6 @@ func (l *Live) Detach() {
 	// link's release does not wait for them.
 	time.Sleep(5 * time.Millisecond)
 	l.final = l.counts()
+	l.missedStates = l.recursionMisses("tp_btf__inet_sock_set_state")
 	l.detached = true
 }

@@ -20,28 +20,9 @@ type Candidate struct {
 }
 
 // Hooks is the table of hooks. Attachment is by trying and by BTF, never by
-// kernel version; all are BPF links, so that nothing needs tracefs.
+// kernel version; all are BPF links, so that nothing needs tracefs. The order
+// is that of attachment: who holds sockets is known before the first reset.
 var Hooks = []Hook{
-	{
-		Name:     "sent",
-		Purpose:  "resets that this host sends",
-		Without:  "no reset that this host sends is visible",
-		Since:    "6.10",
-		Required: true,
-		Candidates: []Candidate{
-			{Program: "tp_btf__tcp_send_reset", Kind: "tp_btf", Target: "tcp_send_reset", Args: 3},
-		},
-	},
-	{
-		Name:     "received",
-		Purpose:  "resets that this host accepts",
-		Without:  "no reset that this host receives is visible",
-		Since:    "5.5",
-		Required: true,
-		Candidates: []Candidate{
-			{Program: "tp_btf__tcp_receive_reset", Kind: "tp_btf", Target: "tcp_receive_reset", Args: 1},
-		},
-	},
 	{
 		Name:     "states",
 		Purpose:  "the process that connects, listens, shuts down or closes; the state before the reset",
@@ -71,6 +52,35 @@ var Hooks = []Hook{
 		},
 	},
 	{
+		Name:    "clock",
+		Purpose: "the kernel's tick rate, for the times since a segment was last sent or heard",
+		Without: "silence and time since our last data are not given",
+		Since:   "5.14",
+		Candidates: []Candidate{
+			{Program: "sample_clock", Kind: "syscall"},
+		},
+	},
+	{
+		Name:     "sent",
+		Purpose:  "resets that this host sends",
+		Without:  "no reset that this host sends is visible",
+		Since:    "6.10",
+		Required: true,
+		Candidates: []Candidate{
+			{Program: "tp_btf__tcp_send_reset", Kind: "tp_btf", Target: "tcp_send_reset", Args: 3},
+		},
+	},
+	{
+		Name:     "received",
+		Purpose:  "resets that this host accepts",
+		Without:  "no reset that this host receives is visible",
+		Since:    "5.5",
+		Required: true,
+		Candidates: []Candidate{
+			{Program: "tp_btf__tcp_receive_reset", Kind: "tp_btf", Target: "tcp_receive_reset", Args: 1},
+		},
+	},
+	{
 		Name:    "sent-nested",
 		Purpose: "sent resets that happen on a CPU while the program for sent resets runs there",
 		Without: "such resets are counted as lost to recursion",
@@ -86,15 +96,6 @@ var Hooks = []Hook{
 		Since:   "5.5",
 		Candidates: []Candidate{
 			{Program: "shadow__tcp_receive_reset", Kind: "tp_btf", Target: "tcp_receive_reset", Args: 1},
-		},
-	},
-	{
-		Name:    "clock",
-		Purpose: "the kernel's tick rate, for the times since a segment was last sent or heard",
-		Without: "silence and time since our last data are not given",
-		Since:   "5.14",
-		Candidates: []Candidate{
-			{Program: "sample_clock", Kind: "syscall"},
 		},
 	},
 }

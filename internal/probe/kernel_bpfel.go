@@ -283,6 +283,7 @@ const (
 	kernelVarKeepResetEvent         = "keep_reset_event"
 	kernelVarKeepResetFlags         = "keep_reset_flags"
 	kernelVarKeepSocketKind         = "keep_socket_kind"
+	kernelVarReadingCalls           = "reading_calls"
 	kernelVarSelfTgid               = "self_tgid"
 )
 
@@ -369,6 +370,7 @@ type kernelVariableSpecs struct {
 	KeepResetEvent  *ebpf.VariableSpec `ebpf:"keep_reset_event"`
 	KeepResetFlags  *ebpf.VariableSpec `ebpf:"keep_reset_flags"`
 	KeepSocketKind  *ebpf.VariableSpec `ebpf:"keep_socket_kind"`
+	ReadingCalls    *ebpf.VariableSpec `ebpf:"reading_calls"`
 	SelfTgid        *ebpf.VariableSpec `ebpf:"self_tgid"`
 }
 
@@ -431,6 +433,7 @@ type kernelVariables struct {
 	KeepResetEvent  *ebpf.Variable `ebpf:"keep_reset_event"`
 	KeepResetFlags  *ebpf.Variable `ebpf:"keep_reset_flags"`
 	KeepSocketKind  *ebpf.Variable `ebpf:"keep_socket_kind"`
+	ReadingCalls    *ebpf.Variable `ebpf:"reading_calls"`
 	SelfTgid        *ebpf.Variable `ebpf:"self_tgid"`
 }
 

@@ -35,6 +35,7 @@ type Live struct {
 	links  []link.Link
 	ring   *ringbuf.Reader
 	record ringbuf.Record
+	First  []Holder // what the walk at start found
 	progs  map[string]*ebpf.Program
 	states []HookState
 	names  Names
@@ -44,6 +45,8 @@ type Live struct {
 	done     atomic.Uint64
 	final    Counts
 	detached bool
+
+	missedStates uint64
 }
 
 // Open loads and attaches the hooks and walks the descriptors that are open
@@ -87,6 +90,9 @@ func setConstants(spec *ebpf.CollectionSpec, f Filter) error {
 	}
 	if err := spec.Variables["filters"].Set(wire); err != nil {
 		return fmt.Errorf("set filters: %w", err)
+	}
+	if err := spec.Variables["reading_calls"].Set(readingCalls()); err != nil {
+		return fmt.Errorf("set system calls that only read: %w", err)
 	}
 	if err := spec.Variables["self_tgid"].Set(uint32(os.Getpid())); err != nil {
 		return fmt.Errorf("set own pid: %w", err)
@@ -153,10 +159,17 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, c Candidate) 
 			return fmt.Errorf("attach %s: %w", c.Program, err)
 		}
 		l.walkIter = it
+		return l.firstWalk()
 	case "syscall":
 		return l.measureHZ(prog)
 	}
 	return nil
+}
+
+// firstWalk gives sockets that are older than rstwhy their owners.
+func (l *Live) firstWalk() (err error) {
+	l.First, err = l.Walk()
+	return err
 }
 
 // measureHZ compares jiffies with the boot clock over 50 ms.
@@ -222,7 +235,7 @@ func (l *Live) Walk() ([]Holder, error) {
 		return nil, fmt.Errorf("read descriptor walk: %w", err)
 	}
 	const size = int(unsafe.Sizeof(Holder{}))
-	out := make([]Holder, 0, len(raw)/size)
+	out := make([]Holder, 0, len(raw)/size) // never nil: the walk was made
 	for ; len(raw) >= size; raw = raw[size:] {
 		out = append(out, *(*Holder)(unsafe.Pointer(unsafe.SliceData(raw))))
 	}

@@ -186,13 +186,13 @@ func (p *Prober) work() {
 
 // probe sends srvr. A server that closes without a byte may be one that does
 // not know the word (before 3.3), so stat follows once; a reset is no such
-// answer.
+// answer. A refusal by the whitelist is none either: such a server knows srvr.
 func (p *Prober) probe(t Target) (Snapshot, bool) {
 	word := Srvr
 	a, ok := p.paced(t, word)
 	if ok && a.Outcome == event.OutcomeReset && a.unknownWord {
 		var b Answer
-		if b, ok = p.paced(t, Stat); b.Outcome != event.OutcomeReset {
+		if b, ok = p.paced(t, Stat); b.Outcome == event.OutcomeOK || b.Outcome == event.OutcomeNotServing {
 			a, word = b, Stat
 		}
 	}
