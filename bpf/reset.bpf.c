@@ -406,9 +406,10 @@ static __always_inline void closed(struct sock *sk, u8 old)
 	struct sock_owner *s;
 	struct task_struct *task;
 
-	/* The peer's FIN takes FIN_WAIT2 straight to TIME_WAIT (tcp_fin): the usual
-	 * end of a connection, after which this socket draws no reset. */
-	if (done && old == TCP_FIN_WAIT2)
+	/* Both FINs are in, and no task acts: the usual end of a connection, after
+	 * which nothing can come late and this socket draws no reset. FIN_WAIT2 goes
+	 * straight to TIME_WAIT on the peer's FIN (tcp_fin). */
+	if (done && (old == TCP_FIN_WAIT2 || ((old == TCP_LAST_ACK || old == TCP_CLOSING) && !sk->sk_lock.owned)))
 		return;
 	s = bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
 	if (old == TCP_LISTEN) {

@@ -106,6 +106,7 @@ func (f *traceFlags) run(stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	opts.Explain = f.output == "text"
 	opts.Sinks, err = f.sinks(stdout)
 	if err != nil {
 		return err

@@ -54,14 +54,34 @@ func (s *session) closer(c *probe.CloserEvent) {
 }
 
 // complete describes a process at once, while it may still live.
+// In a storm one process owns most records: they share one description, which
+// nobody changes, for as long as internal/owner itself would not look again.
 func (s *session) complete(o *probe.Owner) *event.Process {
-	p := probe.Process(o)
-	if p == nil || s.opts.NoNames {
+	if o.Tgid == 0 || s.opts.NoNames {
 		return nil
 	}
+	now := time.Now()
+	if d, ok := s.known[*o]; ok && now.Sub(d.at) < describedFor {
+		return d.process
+	}
+	p := probe.Process(o)
 	s.procs.Complete(p)
+	if s.known == nil || len(s.known) >= knownMax {
+		s.known = map[probe.Owner]described{}
+	}
+	s.known[*o] = described{p, now}
 	return p
 }
+
+type described struct {
+	process *event.Process
+	at      time.Time
+}
+
+const (
+	describedFor = time.Second
+	knownMax     = 1024
+)
 
 func same(a, b *probe.Owner) bool { return a.Tgid == b.Tgid && a.StartNs == b.StartNs }
 

@@ -81,7 +81,10 @@ func (f *finisher) finish(res *Resolution) {
 	}
 	r.Cause = diagnose.Classify(r)
 	r.Verdict = diagnose.Judge(r)
-	x := sink.Explained{Why: diagnose.Sentence(r), CauseID: r.Cause}
+	x := sink.Explained{CauseID: r.Cause}
+	if f.opts.Explain {
+		x.Why = diagnose.Sentence(r)
+	}
 	f.delivered++
 	f.tally.Add(r)
 	for _, out := range f.opts.Sinks {

@@ -32,6 +32,7 @@ const (
 	orderSlack    = 1e6   // between taking a record's time and submitting it
 	poll          = 20 * time.Millisecond
 	batch         = 4096
+	queueMax      = 16384 // records in wait; beyond it the oldest does not wait any longer
 )
 
 // Options of a session.
@@ -43,6 +44,7 @@ type Options struct {
 	Count    uint64 // end after so many records; 0: never
 	Duration time.Duration
 	Sinks    []sink.Sink
+	Explain  bool      // a sink prints the cause as a sentence
 	Record   *Recorder // nil: do not record
 	Ready    func() error
 	Idle     func() // called once when ten seconds brought nothing
@@ -91,6 +93,7 @@ type session struct {
 	queue    queue
 	byCookie map[uint64][]*pending
 	closers  closers
+	known    map[probe.Owner]described
 	walks    walks
 	names    probe.Names
 	seen     bool
@@ -189,11 +192,13 @@ func (s *session) turn(in *probe.Record) error {
 // drain returns the event time up to which every record has been read.
 func (s *session) drain(in *probe.Record, deadline time.Time) (uint64, error) {
 	last := uint64(0)
+	// The reader looks at the ring once more after the deadline, so that all
+	// that was submitted before it has been read then.
+	end := bootNow() + uint64(max(time.Until(deadline), 0))
 	for range batch {
-		before := bootNow()
 		b, err := s.live.Read(deadline)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return max(before, last) - orderSlack, nil
+			return max(end, last) - orderSlack, nil
 		}
 		if err != nil {
 			return 0, fmt.Errorf("read ring buffer: %w", err)

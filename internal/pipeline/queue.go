@@ -126,7 +126,7 @@ func (s *session) tick(watermark, now uint64, force bool) {
 		if p.raw.TimeNs > watermark {
 			return
 		}
-		if !force && s.waits(p, now) && now < p.until {
+		if !force && len(s.queue) <= queueMax && s.waits(p, now) && now < p.until {
 			return
 		}
 		heap.Pop(&s.queue)
@@ -173,7 +173,9 @@ func (s *session) release(p *pending) {
 			res.Raw = p.raw
 		}
 		s.attribute(p, &res)
-		s.servers.attach(&res, s.names, s.clock)
+		if res.Owner != nil && s.mayConcernZooKeeper(&p.raw, res.Owner.Comm) {
+			s.servers.attach(&res, s.names, s.clock)
+		}
 	}
 	s.finish(&res)
 }

@@ -177,7 +177,7 @@ func (s *servers) attach(res *Resolution, names probe.Names, clock probe.Clock) 
 
 // preview makes the record as it stands on arrival, to see what it needs.
 func (s *session) preview(p *pending) *event.Reset {
-	if p.stored == nil || !s.mayConcernZooKeeper(&p.raw) {
+	if p.stored == nil || !s.mayConcernZooKeeper(&p.raw, p.stored.Comm) {
 		return nil
 	}
 	r, err := s.names.Reset(&p.raw, s.clock)
@@ -188,12 +188,12 @@ func (s *session) preview(p *pending) *event.Reset {
 	return r
 }
 
-func (s *session) mayConcernZooKeeper(raw *probe.ResetEvent) bool {
+func (s *session) mayConcernZooKeeper(raw *probe.ResetEvent, comm string) bool {
 	if contains(s.servers.ports, raw.PeerPort) || contains(s.servers.ports, raw.LocalPort) {
 		return true
 	}
 	// A ZooKeeper server on a port of its own configuration is a JVM.
-	return probe.Comm(raw.Owner.Comm) == "java"
+	return comm == "java" || comm == "jsvc"
 }
 
 // enterable tells whether the process leads to the network namespace. A dead

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -83,6 +84,8 @@ func Open(opts Options) (*Live, error) {
 		l.Close()
 		return nil, fmt.Errorf("open ring buffer: %w", err)
 	}
+	// Reading the kernel types leaves garbage behind that nobody needs any more.
+	debug.FreeOSMemory()
 	return l, nil
 }
 
