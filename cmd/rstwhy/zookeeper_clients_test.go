@@ -79,13 +79,13 @@ func (s *zkSite) testKilledClient(t *testing.T, tr *zkTrace) {
 	s.checkServer(t, zkStimulus{port: zkPort}, r)
 
 	// The server's host received it, on a connection that the JVM holds.
-	for _, got := range tr.of(s.server, event.Received, addr, r.Local.AddrPort()) {
-		if got.Owner == nil || int(got.Owner.PID) != s.pids[zkPort] || got.Cause != "peer-reset" {
-			t.Errorf("want the JVM %d as owner, and cause peer-reset:\n%s", s.pids[zkPort], zkDescribe([]event.Reset{got}))
-		}
-		return
+	received := tr.of(s.server, event.Received, addr, r.Local.AddrPort())
+	if len(received) == 0 {
+		t.Fatalf("the server's host shows no reset received from %s", r.Local)
 	}
-	t.Errorf("the server's host shows no reset received from %s", r.Local)
+	if got := received[0]; got.Owner == nil || int(got.Owner.PID) != s.pids[zkPort] || got.Cause != "peer-reset" {
+		t.Errorf("want the JVM %d as owner, and cause peer-reset:\n%s", s.pids[zkPort], zkDescribe([]event.Reset{got}))
+	}
 }
 
 // zkAwaitUnread waits until a connection to the port, in the process's
