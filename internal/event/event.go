@@ -81,7 +81,7 @@ type Process struct {
 	PID         uint32    `json:"pid"`          // process id (tgid) in the initial pid namespace
 	StartTime   time.Time `json:"start_time"`   // when the process started
 	Comm        string    `json:"comm"`         // name of the process (of its main thread), at most 15 bytes
-	Label       string    `json:"label"`        // what the process runs where comm says too little: a JVM's main class or jar; else empty
+	Label       string    `json:"label"`        // what the process runs where comm says too little: a JVM's main class or jar, an interpreter's script or module; else empty
 	Exe         string    `json:"exe"`          // path of the executable; empty where /proc no longer had it
 	Cmdline     string    `json:"cmdline"`      // command line, bounded to 1024 bytes, values that look like secrets masked
 	UID         uint32    `json:"uid"`          // real user id in the initial user namespace
@@ -104,9 +104,9 @@ type Confidence string
 
 // Confidence, strongest first.
 const (
-	Proven   Confidence = "proven"
-	Likely   Confidence = "likely"
-	Possible Confidence = "possible"
+	Proven   Confidence = "proven"   // the evidence allows nothing else
+	Likely   Confidence = "likely"   // the evidence fits, and something else could look the same
+	Possible Confidence = "possible" // nothing speaks against it
 )
 
 // Verdict is what a rule concluded from the evidence.
@@ -132,18 +132,18 @@ type Outcome string
 
 // Outcomes of a four-letter probe; each is a stated result.
 const (
-	OutcomeOK             Outcome = "ok"              // the server told its version
-	OutcomeNotWhitelisted Outcome = "not-whitelisted" // "... is not executed because it is not in the whitelist" (so >= 3.4.10)
-	OutcomeNotServing     Outcome = "not-serving"     // "This ZooKeeper instance is not currently serving requests"
-	OutcomeTLSOnly        Outcome = "tls-only"        // accepted the bytes and stayed silent, as a TLS port does
-	OutcomeRefused        Outcome = "refused"         // nobody listens, or a firewall rejects
-	OutcomeReset          Outcome = "reset"           // accepted, then reset or closed before a byte of answer (as over maxClientCnxns)
-	OutcomeTimeout        Outcome = "timeout"         // no answer to the connection attempt, or a stalled answer
-	OutcomeUnreachable    Outcome = "unreachable"     // no route, or the network namespace could not be entered
-	OutcomeNotZooKeeper   Outcome = "not-zookeeper"   // something else answers on that port
-	OutcomeKeeper         Outcome = "clickhouse-keeper"
-	OutcomePending        Outcome = "pending"  // asked, no answer yet when the record was finished
-	OutcomeDisabled       Outcome = "disabled" // --no-probe, or no probe was allowed
+	OutcomeOK             Outcome = "ok"                // the server told its version (ruok: said imok)
+	OutcomeNotWhitelisted Outcome = "not-whitelisted"   // "... is not executed because it is not in the whitelist" (so >= 3.4.10)
+	OutcomeNotServing     Outcome = "not-serving"       // "This ZooKeeper instance is not currently serving requests"
+	OutcomeTLSOnly        Outcome = "tls-only"          // accepted the bytes and stayed silent, as a TLS port does
+	OutcomeRefused        Outcome = "refused"           // nobody listens, or a firewall rejects
+	OutcomeReset          Outcome = "reset"             // accepted, then reset or closed before a byte of answer (as over maxClientCnxns)
+	OutcomeTimeout        Outcome = "timeout"           // no answer to the connection attempt, or a stalled answer
+	OutcomeUnreachable    Outcome = "unreachable"       // no route, or the network namespace could not be entered
+	OutcomeNotZooKeeper   Outcome = "not-zookeeper"     // something else answers on that port
+	OutcomeKeeper         Outcome = "clickhouse-keeper" // ClickHouse Keeper speaks the words but is other code
+	OutcomePending        Outcome = "pending"           // asked, no answer yet when the record was finished
+	OutcomeDisabled       Outcome = "disabled"          // --no-probe, or no probe was allowed
 )
 
 // Server is the latest snapshot of a ZooKeeper server.

@@ -3,7 +3,8 @@ package event
 import "time"
 
 // Account is the exact balance of the reset hooks:
-// Seen = Filtered + Joined + Delivered + Lost.
+// Seen = Filtered + Joined + Delivered + Lost. What comes after -c was reached
+// counts as filtered.
 type Account struct {
 	Seen      uint64 `json:"seen"`      // hits of the reset tracepoints, recursion misses included
 	Filtered  uint64 `json:"filtered"`  // left out by a filter, or rstwhy's own probe connections
@@ -11,8 +12,8 @@ type Account struct {
 	Delivered uint64 `json:"delivered"` // printed
 	Lost      uint64 `json:"lost"`      // not seen by rstwhy: the sum of the three below
 	LostRing  uint64 `json:"lost_ring"` // ring buffer full
-	// LostRecursion are hits that the kernel skipped because the same program
-	// was running on that CPU (bpf_prog_info.recursion_misses).
+	// hits that the kernel skipped because the same program was running on that
+	// CPU (bpf_prog_info.recursion_misses), and that no shadow program took
 	LostRecursion uint64 `json:"lost_recursion"`
 	LostDecode    uint64 `json:"lost_decode"` // record that could not be decoded
 }
@@ -30,28 +31,28 @@ type Tally struct {
 // VerdictTally counts the resets with the same verdict, with its advice, so
 // that the summary can end with what to do.
 type VerdictTally struct {
-	Rule       string     `json:"rule"`
-	Title      string     `json:"title"`
+	Rule       string     `json:"rule"`       // id of the rule (rstwhy explain RULE)
+	Title      string     `json:"title"`      // one line: what is going on
 	Confidence Confidence `json:"confidence"` // the strongest seen
-	Resets     uint64     `json:"resets"`
-	Do         []string   `json:"do"`
+	Resets     uint64     `json:"resets"`     // resets with this verdict
+	Do         []string   `json:"do"`         // what to do next, in order
 }
 
 // Summary is what a session prints on exit.
 type Summary struct {
-	Type          string         `json:"type"`           // always "summary"
-	Schema        int            `json:"schema"`         // version of this format
-	Host          string         `json:"host"`           // host name
-	Time          time.Time      `json:"time"`           // when the summary was made, UTC
-	DurationNS    int64          `json:"duration_ns"`    // how long the session watched, ns
-	Sent          uint64         `json:"sent"`           // resets sent
-	Received      uint64         `json:"received"`       // resets received
-	OwnersUnknown uint64         `json:"owners_unknown"` // resets on a socket whose process is not known
-	ByCause       []Tally        `json:"by_cause"`       // most first
-	ByProcess     []Tally        `json:"by_process"`     // most first
-	ByRemote      []Tally        `json:"by_remote"`      // remote endpoint: the peer's address, with its port where the local side connected or the port is a ZooKeeper port; most first
-	Verdicts      []VerdictTally `json:"verdicts"`       // most first
-	Servers       []Server       `json:"zookeeper_servers"`
-	Account       Account        `json:"account"`
-	Warnings      []string       `json:"warnings"` // optional hooks that did not attach, probes that were not allowed ...
+	Type          string         `json:"type"`              // always "summary"
+	Schema        int            `json:"schema"`            // version of this format
+	Host          string         `json:"host"`              // host name
+	Time          time.Time      `json:"time"`              // when the summary was made, UTC
+	DurationNS    int64          `json:"duration_ns"`       // how long the session watched, ns
+	Sent          uint64         `json:"sent"`              // resets sent
+	Received      uint64         `json:"received"`          // resets received
+	OwnersUnknown uint64         `json:"owners_unknown"`    // resets on a socket whose process is not known
+	ByCause       []Tally        `json:"by_cause"`          // most first
+	ByProcess     []Tally        `json:"by_process"`        // most first
+	ByRemote      []Tally        `json:"by_remote"`         // remote endpoint: the peer's address, with its port where the local side connected or the port is a ZooKeeper port; most first
+	Verdicts      []VerdictTally `json:"verdicts"`          // most first
+	Servers       []Server       `json:"zookeeper_servers"` // latest answer of each ZooKeeper server that a reset concerned; age_ns is its age when the summary was made
+	Account       Account        `json:"account"`           // exact balance of the reset hooks: seen = filtered + joined + delivered + lost
+	Warnings      []string       `json:"warnings"`          // optional hooks that did not attach, probes that were not allowed ...
 }

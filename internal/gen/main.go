@@ -20,7 +20,7 @@ const (
 // page is one generated file of docs/reference.
 type page struct {
 	file  string
-	write func(io.Writer) error // nil: its table does not exist yet
+	write func(io.Writer) error
 }
 
 // pages is the whole reference. Each page has a file of its own here.
@@ -30,6 +30,7 @@ var pages = []page{
 	{"causes.md", writeCauses},
 	{"rules.md", writeRules},
 	{"hooks.md", writeHooks},
+	{"wire.md", writeWire},
 }
 
 func main() {
@@ -47,9 +48,6 @@ func generate(dir string) error {
 		return fmt.Errorf("make the directory of the pages: %w", err)
 	}
 	for _, p := range pages {
-		if p.write == nil {
-			continue
-		}
 		var out bytes.Buffer
 		if err := p.write(&out); err != nil {
 			return fmt.Errorf("generate %s: %w", p.file, err)

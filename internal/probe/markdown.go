@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/cilium/ebpf/btf"
 )
 
 // WriteHooks renders the table of hooks as Markdown (docs/reference/hooks.md).
@@ -29,4 +31,52 @@ func WriteHooks(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// WriteWire renders struct reset_event, as bpf/event.h documents it, with the
+// layout of the embedded object (docs/reference/wire.md).
+func WriteWire(w io.Writer) error {
+	spec, err := loadKernel()
+	if err != nil {
+		return fmt.Errorf("read embedded object: %w", err)
+	}
+	var s *btf.Struct
+	if err := spec.Types.TypeByName("reset_event", &s); err != nil {
+		return fmt.Errorf("find struct reset_event: %w", err)
+	}
+	var b strings.Builder
+	b.WriteString("# The raw record\n\nGenerated from bpf/event.h; do not edit.\n\n" +
+		"What a program hands to user space for each reset, and what a recording keeps: little-endian, fixed size. " +
+		"A recording carries this table itself, so that later versions read it.\n\n" +
+		"| offset | bytes | field | meaning |\n|---|---|---|---|\n")
+	if err := wireRows(&b, "", 0, s); err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, b.String())
+	return err
+}
+
+func wireRows(b *strings.Builder, prefix string, base uint32, s *btf.Struct) error {
+	for _, m := range s.Members {
+		off := base + m.Offset.Bytes()
+		if inner, ok := btf.UnderlyingType(m.Type).(*btf.Struct); ok {
+			if err := wireRows(b, prefix+m.Name+".", off, inner); err != nil {
+				return err
+			}
+			continue
+		}
+		size, err := btf.Sizeof(m.Type)
+		if err != nil {
+			return fmt.Errorf("size of %s: %w", m.Name, err)
+		}
+		doc := ""
+		for _, t := range m.Tags {
+			doc += strings.TrimPrefix(t, "doc:")
+		}
+		if doc == "" {
+			return fmt.Errorf("bpf/event.h: field %s%s has no DOC", prefix, m.Name)
+		}
+		fmt.Fprintf(b, "| %d | %d | `%s%s` | %s |\n", off, size, prefix, m.Name, strings.ReplaceAll(doc, "|", "\\|"))
+	}
+	return nil
 }
