@@ -81,7 +81,7 @@ type Process struct {
 	PID         uint32    `json:"pid"`          // process id (tgid) in the initial pid namespace
 	StartTime   time.Time `json:"start_time"`   // when the process started
 	Comm        string    `json:"comm"`         // name of the process (of its main thread), at most 15 bytes
-	Label       string    `json:"label"`        // what the process runs where comm says too little: a JVM's main class or jar; else empty
+	Label       string    `json:"label"`        // what the process runs where comm says too little: a JVM's main class or jar, an interpreter's script or module; else empty
 	Exe         string    `json:"exe"`          // path of the executable; empty where /proc no longer had it
 	Cmdline     string    `json:"cmdline"`      // command line, bounded to 1024 bytes, values that look like secrets masked
 	UID         uint32    `json:"uid"`          // real user id in the initial user namespace
