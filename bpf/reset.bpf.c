@@ -547,8 +547,6 @@ int iter__task_file(struct bpf_iter__task_file *ctx)
 	if (!tp)
 		return 0;
 	h.state = sk->__sk_common.skc_state;
-	if (h.state == TCP_CLOSE && !sk->sk_shutdown)
-		return 0; /* never connected */
 	leader = task->group_leader;
 	h.owner.tgid = task->tgid;
 	h.owner.start_ns = leader->start_boottime;
@@ -557,6 +555,10 @@ int iter__task_file(struct bpf_iter__task_file *ctx)
 	bpf_probe_read_kernel(h.owner.comm, sizeof(h.owner.comm), leader->comm);
 	s = bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
 	was = s != NULL;
+	/* Never connected. A refused connect() leaves the same (tcp_disconnect),
+	 * but a socket that was reset has its owner stored already. */
+	if (!was && h.state == TCP_CLOSE && !sk->sk_shutdown)
+		return 0;
 	if (!s)
 		s = bpf_sk_storage_get(&sock_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!s)

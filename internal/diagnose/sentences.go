@@ -188,7 +188,11 @@ func sayBeforeAccept(*event.Reset) string {
 func saySentToClosed(r *event.Reset) string {
 	s := "the peer had ended its side, and a reset from its address came while "
 	if e := r.Evidence; e.SentBytes.Known && e.AckedBytes.Known && e.SentBytes.N > e.AckedBytes.N {
-		return fmt.Sprintf("%s%d of our %d %s were not acknowledged", s, e.SentBytes.N-e.AckedBytes.N, e.SentBytes.N, plural(e.SentBytes.N))
+		verb := "were"
+		if e.SentBytes.N-e.AckedBytes.N == 1 {
+			verb = "was"
+		}
+		return fmt.Sprintf("%s%d of our %d %s %s not acknowledged", s, e.SentBytes.N-e.AckedBytes.N, e.SentBytes.N, plural(e.SentBytes.N), verb)
 	}
 	return s + "data of ours were not acknowledged"
 }

@@ -48,6 +48,7 @@ func TestSentence(t *testing.T) {
 		{event.Reset{Cause: ConnectRefused, Peer: peer}, "the connection was refused: nobody listens on [2001:db8::1]:2181, or a firewall rejects it"},
 		{event.Reset{Cause: PeerReset, Evidence: event.Evidence{SentBytes: event.Num(78), ReceivedBytes: event.Num(0), SinceSentNS: event.Num(12_000_000)}}, "a reset from the peer's address ended the open connection 12 ms after our last data; 78 bytes sent, nothing received"},
 		{event.Reset{Cause: SentToClosedPeer, Evidence: event.Evidence{SentBytes: event.Num(10), AckedBytes: event.Num(4)}}, "the peer had ended its side, and a reset from its address came while 6 of our 10 bytes were not acknowledged"},
+		{event.Reset{Cause: SentToClosedPeer, Evidence: event.Evidence{SentBytes: event.Num(1), AckedBytes: event.Num(0)}}, "the peer had ended its side, and a reset from its address came while 1 of our 1 byte was not acknowledged"},
 		{event.Reset{Cause: "no-such-cause"}, "the evidence does not tell why"},
 	} {
 		if got := Sentence(&c.r); got != c.want {

@@ -38,7 +38,7 @@ var zkLateServerData = Rule{
 	ID:    "zookeeper-late-server-data",
 	Title: "the server's last bytes came after the client had closed: harmless, about one at each close",
 	Cases: []Case{
-		{"client's host", []Condition{localClient, resetSent, causeIn(LateData), not(killed), least("bytes of the segment", segmentBytes, 1)}, event.Likely},
+		{"client's host", []Condition{localClient, resetSent, causeIn(LateData), not(killed), not(outcomeIn(event.OutcomeNotZooKeeper)), least("bytes of the segment", segmentBytes, 1)}, event.Likely},
 	},
 	Because: with(
 		Line{nil, "{segment} came when the client's socket was closed already, so nobody could read them"},

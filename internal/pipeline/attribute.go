@@ -83,6 +83,10 @@ const (
 	knownMax     = 1024
 )
 
+// bornAfter: the process is younger than the reset, so it held nothing then: it
+// inherited the descriptor later, and whoever forked it is not known.
+func bornAfter(o *probe.Owner, raw *probe.ResetEvent) bool { return o.StartNs > raw.TimeNs }
+
 func same(a, b *probe.Owner) bool { return a.Tgid == b.Tgid && a.StartNs == b.StartNs }
 
 // decided tells whether a walk has settled who holds the socket.
@@ -104,6 +108,8 @@ func (s *session) attribute(p *pending, res *Resolution) {
 	switch {
 	case res.Source == event.SourceCurrent:
 		res.Proven = true
+	case p.closer != nil && bornAfter(p.closer, raw):
+		res.Owner, res.Source = nil, event.SourceNone
 	case p.closer != nil:
 		s.byCloser(p, res)
 	case p.doubt:
@@ -145,6 +151,8 @@ func (s *session) byHolders(p *pending, res *Resolution) {
 		if s.walks.possible {
 			res.Owner, res.Source = nil, event.SourceNone
 		}
+	case allSame(p.holders) && bornAfter(&p.holders[0], &p.raw):
+		res.Owner, res.Source = nil, event.SourceNone
 	case allSame(p.holders):
 		h := p.holders[0]
 		single := probe.SingleReference(&p.raw)

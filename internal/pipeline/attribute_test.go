@@ -48,6 +48,8 @@ var attributeCases = []struct {
 	{name: "the stored holds it", set: inDoubt, holders: []uint32{1}, want: "1 iterator true"},
 	{name: "the stored holds it twice", set: shared, holders: []uint32{1, 1}, want: "1 iterator true"},
 	{name: "another holds it alone", set: inDoubt, holders: []uint32{2}, want: "2 iterator true"},
+	{name: "forked after the reset, holds it alone", set: inDoubt, holders: []uint32{200}, want: "- none false"},
+	{name: "forked after the reset, closed last", set: inDoubt, closer: 200, want: "- none false"},
 	{name: "another is left with a shared one", set: shared, holders: []uint32{2}, want: "- none false"},
 	{name: "several, the stored among them", set: shared, holders: []uint32{2, 1}, want: "1 socket false"},
 	{name: "several others", set: shared, holders: []uint32{2, 3}, want: "- none false"},

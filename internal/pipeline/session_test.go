@@ -108,7 +108,7 @@ func newTestSession(t *testing.T, live *fakeKernel, opts Options) (*session, *me
 // proc makes an owner whose pid no process has (above the kernel's limit of
 // 2^22), so that only what the record carries is known.
 func proc(n uint32) probe.Owner {
-	o := probe.Owner{Tgid: 1<<22 + n, StartNs: uint64(n) * 1e9}
+	o := probe.Owner{Tgid: 1<<22 + n, StartNs: uint64(n)}
 	copy(o.Comm[:], "p"+string(rune('0'+n)))
 	return o
 }

@@ -90,7 +90,7 @@ func (d *dialer) exchange(conn *net.TCPConn, w Word, word string) Answer {
 		if err != nil || len(text) == maxAnswer {
 			drain(conn)
 		}
-		return partial(ParseAnswer(w, text), err)
+		return partial(ParseAnswer(w, text), text, err)
 	}
 	switch {
 	case err == nil:
@@ -105,14 +105,23 @@ func (d *dialer) exchange(conn *net.TCPConn, w Word, word string) Answer {
 
 // partial judges an answer whose end is an error: servers before 3.5 may reset
 // behind a complete answer, and some stall in the middle of one.
-func partial(a Answer, err error) Answer {
+func partial(a Answer, text []byte, err error) Answer {
 	if err == nil || a.Outcome != event.OutcomeNotZooKeeper {
 		return a
+	}
+	if begins(text, "Zookeeper version: ") || begins(text, notServing) || begins(text, keeperVersion) {
+		return Answer{Outcome: event.OutcomeTimeout, Detail: "began to answer as ZooKeeper does, and was cut off", Bytes: a.Bytes}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		a.Detail += ", and the connection stays open"
 	}
 	return a
+}
+
+// begins: the one is the beginning of the other.
+func begins(text []byte, whole string) bool {
+	n := min(len(text), len(whole))
+	return string(text[:n]) == whole[:n]
 }
 
 // silent tells a port that waits for more than four bytes, as TLS does (a TLS
@@ -128,7 +137,7 @@ func silent(conn *net.TCPConn, w Word, waited time.Duration) Answer {
 		if err != nil || len(text) == maxAnswer {
 			drain(conn)
 		}
-		return partial(ParseAnswer(w, text), err)
+		return partial(ParseAnswer(w, text), text, err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return Answer{Outcome: event.OutcomeTimeout, Detail: fmt.Sprintf(
 			"connected, but no answer in %v and no reaction to our end: stopped, overloaded or cut off", waited)}
