@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"rstwhy/internal/event"
 	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
@@ -18,12 +19,13 @@ import (
 
 const containerNeeds = "this is not the host's pid namespace, so that pids would be taken for other processes'. " +
 	"Start the container with the host's pid namespace (docker run --pid=host, in Kubernetes hostPID: true), " +
-	"with /sys/kernel/btf and /sys/fs/cgroup of the host mounted read-only, and with the capabilities BPF, PERFMON, SYS_PTRACE and NET_ADMIN"
+	"with /sys/kernel/btf and /sys/fs/cgroup of the host mounted read-only, and with the capabilities BPF, PERFMON, SYS_PTRACE, DAC_READ_SEARCH and SYS_ADMIN (the last one only to ask ZooKeeper servers in other network namespaces)"
 
 // checkReport is what check prints as JSON.
 type checkReport struct {
 	Type                string       `json:"type"` // always "check"
 	Schema              int          `json:"schema"`
+	Host                string       `json:"host"`
 	OK                  bool         `json:"ok"` // every required hook is attached
 	Hooks               []checkHook  `json:"hooks"`
 	MissingCapabilities []capability `json:"missing_capabilities"`
@@ -92,7 +94,7 @@ func (s silently) Error() string { return "" }
 func (s silently) Unwrap() error { return s.err }
 
 func inspect() (*checkReport, error) {
-	rep := &checkReport{Type: "check", Schema: 1, Hooks: []checkHook{}, MissingCapabilities: []capability{}, Warnings: []string{}}
+	rep := &checkReport{Type: "check", Schema: event.Schema, Host: hostName(), Hooks: []checkHook{}, MissingCapabilities: []capability{}, Warnings: []string{}}
 	rep.MissingCapabilities = append(rep.MissingCapabilities, missingCapabilities()...)
 	host, err := owner.InHostPIDNamespace()
 	if err != nil {

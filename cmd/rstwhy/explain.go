@@ -32,7 +32,7 @@ func newExplainCommand() *cobra.Command {
 			if r, ok := diagnose.LookupRule(args[0]); ok {
 				return explainRule(cmd.OutOrStdout(), r)
 			}
-			return fmt.Errorf("unknown cause or rule %.64q: run 'rstwhy explain' to list them", args[0])
+			return usagef("unknown cause or rule %.64q: run 'rstwhy explain' to list them", args[0])
 		},
 	}
 }

@@ -71,7 +71,7 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
 	fs.SortFlags = false
 	fs.StringVarP(&f.output, "output", "o", "text", "format: text or json")
 	fs.StringSliceVar(&f.addrs, "addr", nil, "only resets with this address or CIDR at either end (repeatable)")
-	fs.UintSliceVarP(&f.ports, "port", "P", nil, "only resets with this port at either end (repeatable)")
+	fs.UintSliceVarP(&f.ports, "port", "P", nil, "only resets with this port at either end (repeatable, at most 8; likewise the next ones)")
 	fs.UintSliceVarP(&f.local, "localport", "L", nil, "only resets with this local port (repeatable)")
 	fs.UintSliceVarP(&f.peer, "remoteport", "D", nil, "only resets with this remote port (repeatable)")
 	fs.BoolVarP(&f.v4, "ipv4", "4", false, "only IPv4 (v4-mapped counts as IPv4)")
@@ -83,8 +83,8 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
 	fs.BoolVar(&f.zk, "zk", false, "only resets with a ZooKeeper server at either end")
 	fs.UintSliceVar(&f.zkPorts, "zk-port", []uint{2181}, "port that local processes reach ZooKeeper servers on (repeatable)")
 	fs.BoolVar(&f.noProbe, "no-probe", false, "never connect to a ZooKeeper server")
-	fs.Uint64VarP(&f.count, "count", "c", 0, "end after this many resets")
-	fs.DurationVar(&f.duration, "duration", 0, "end after this time (30s, 5m)")
+	fs.Uint64VarP(&f.count, "count", "c", 0, "end after this many resets (0: no limit)")
+	fs.DurationVar(&f.duration, "duration", 0, "end after this time (30s, 5m; 0: no limit)")
 	fs.StringVar(&f.record, "record", "", "keep a recording in this new file (mode 0600)")
 	fs.StringVar(&f.replay, "replay", "", "print a recording instead of tracing")
 	fs.StringVar(&f.ready, "ready-file", "", "create this file once every hook is attached")
@@ -172,7 +172,7 @@ func (f *traceFlags) namespace(opts *pipeline.Options) error {
 
 func (f *traceFlags) options() (pipeline.Options, error) {
 	opts := pipeline.Options{Count: f.count, Duration: f.duration, NoProbe: f.noProbe, Log: newLogger(f.debug)}
-	opts.Host, _ = os.Hostname()
+	opts.Host = hostName()
 	if f.sent && f.received {
 		return opts, usagef("--sent and --received exclude each other; without either, both directions are shown")
 	}
@@ -277,4 +277,10 @@ func newLogger(debug bool) zerolog.Logger {
 	}
 	w := zerolog.ConsoleWriter{Out: os.Stderr, NoColor: os.Getenv("NO_COLOR") != "" || !term.IsTerminal(int(os.Stderr.Fd())), TimeFormat: time.TimeOnly}
 	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+}
+
+// hostName is empty where the kernel does not tell.
+func hostName() string {
+	h, _ := os.Hostname()
+	return strings.ToValidUTF8(h, "\uFFFD")
 }

@@ -133,7 +133,7 @@ func splitServer(arg string) (string, uint16, error) {
 
 // askServer asks every word of the first address that takes connections.
 func askServer(ctx context.Context, target, host string, port uint16, timeout time.Duration) zkReport {
-	r := zkReport{Type: "zookeeper", Schema: event.Schema, Target: target, Port: port, Words: []zkWord{}}
+	r := zkReport{Type: "zookeeper", Schema: event.Schema, Host: hostName(), Target: target, Port: port, Words: []zkWord{}}
 	addrs, err := addresses(ctx, host, timeout)
 	if err != nil {
 		r.Outcome, r.Detail = event.OutcomeUnreachable, "the name has no address: "+quote(err.Error(), 120)

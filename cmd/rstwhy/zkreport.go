@@ -18,6 +18,7 @@ import (
 type zkReport struct {
 	Type    string        `json:"type"`         // always "zookeeper"
 	Schema  int           `json:"schema"`       // version of this format
+	Host    string        `json:"host"`         // the machine that asked
 	Target  string        `json:"target"`       // as given on the command line
 	Address string        `json:"address"`      // the address that was asked; empty where the name has none
 	Port    uint16        `json:"port"`         //

@@ -74,9 +74,10 @@ var (
 	ownerProven = Condition{"the owner is proven", func(r *event.Reset) bool { return r.Owner != nil && r.OwnerProven }}
 
 	// Byte counts mean nothing behind TLS, and Apache's defects are nobody else's.
-	plainApache = not(outcomeIn(event.OutcomeTLSOnly, event.OutcomeNotZooKeeper, event.OutcomeKeeper))
-	notServing  = outcomeIn(event.OutcomeNotServing)
-	freshAnswer = Condition{"the server was asked within a minute of the reset", func(r *event.Reset) bool {
+	plainApache    = not(outcomeIn(event.OutcomeTLSOnly, event.OutcomeNotZooKeeper, event.OutcomeKeeper))
+	mayBeZooKeeper = not(outcomeIn(event.OutcomeNotZooKeeper))
+	notServing     = outcomeIn(event.OutcomeNotServing)
+	freshAnswer    = Condition{"the server was asked within a minute of the reset", func(r *event.Reset) bool {
 		age := time.Duration(server(r).AgeNS)
 		return r.ZooKeeper != nil && r.ZooKeeper.Server != nil && age.Abs() <= time.Minute
 	}}

@@ -38,7 +38,7 @@ var zkLateServerData = Rule{
 	ID:    "zookeeper-late-server-data",
 	Title: "the server's last bytes came after the client had closed: harmless, about one at each close",
 	Cases: []Case{
-		{"client's host", []Condition{localClient, resetSent, causeIn(LateData), not(killed), not(outcomeIn(event.OutcomeNotZooKeeper)), least("bytes of the segment", segmentBytes, 1)}, event.Likely},
+		{"client's host", []Condition{localClient, resetSent, causeIn(LateData), not(killed), mayBeZooKeeper, least("bytes of the segment", segmentBytes, 1)}, event.Likely},
 	},
 	Because: with(
 		Line{nil, "{segment} came when the client's socket was closed already, so nobody could read them"},
@@ -117,7 +117,7 @@ var zkRemainder = Rule{
 	ID:    "zookeeper-network-or-server",
 	Title: "the server or the network reset the connection, in no pattern known here",
 	Cases: []Case{
-		{"client's host", []Condition{localClient, resetReceived, peerEnded}, event.Possible},
+		{"client's host", []Condition{localClient, resetReceived, peerEnded, mayBeZooKeeper}, event.Possible},
 		{"server's host", []Condition{localServer, resetSent, causeIn(UnreadData, DataAfterShutdown, LingerZero), notKilled}, event.Possible},
 	},
 	Because: with(

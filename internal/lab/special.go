@@ -12,6 +12,7 @@ import (
 // specials are the scenarios that open their connections themselves.
 var specials = []Scenario{
 	{ID: "closed-port", Title: "a connection to a port on which nobody listens", setup: closedPort},
+	{ID: "refused-and-kept", Title: "the same, and the process keeps the socket", setup: refusedKept},
 	{ID: "gone-connection", Title: "data for a connection that this host never had", setup: func(b *Bench) func() []Truth {
 		srv, cli := b.bound(b.server(), 0), b.client() // bound, not listening: nobody can take the port
 		return func() []Truth {
@@ -86,6 +87,17 @@ var specials = []Scenario{
 	}},
 	{ID: "out-of-memory", Title: "the OOM killer kills a process with data unread", Early: EarlyKnown, setup: outOfMemory},
 	{ID: "mptcp-abort", Title: "a multipath TCP connection closes with data unread", setup: multipath},
+}
+
+// refusedKept: a program that keeps the socket after ECONNREFUSED; nobody
+// closes it, so that only a walk over descriptors can confirm its owner.
+func refusedKept(b *Bench) func() []Truth {
+	run := closedPort(b)
+	return func() []Truth {
+		truths := run()
+		pause(700 * time.Millisecond)
+		return truths
+	}
 }
 
 func closedPort(b *Bench) func() []Truth {

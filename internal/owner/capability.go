@@ -22,10 +22,8 @@ const capSysAdmin = 21
 var capabilities = []capability{
 	{"CAP_BPF", 39, true, "no BPF program or map can be made: no reset is seen"},
 	{"CAP_PERFMON", 38, true, "no BPF program may read kernel memory: no reset is seen"},
-	{"CAP_NET_ADMIN", 12, false, "BPF programs of the networking kinds cannot be loaded"},
 	{"CAP_SYS_PTRACE", 19, false, "executables and descriptors of other users' processes cannot be read: owners of older sockets may stay unknown"},
 	{"CAP_SYS_ADMIN", capSysAdmin, false, "other network namespaces cannot be entered: ZooKeeper servers there are not asked"},
-	{"CAP_SYSLOG", 34, false, "addresses of kernel symbols cannot be read"},
 	{"CAP_DAC_READ_SEARCH", 2, false, "files of other users cannot be read: ZooKeeper configuration may stay unknown"},
 }
 

@@ -207,7 +207,8 @@ func TestCompleteAcrossExec(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 500 {
-		if text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p.PID)); string(text) == "sleep\n" {
+		// The name changes before the arguments are there (fs/exec.c, begin_new_exec).
+		if text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID)); strings.HasPrefix(string(text), "sleep\x00") {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -161,7 +161,8 @@ func (s *session) byHolders(p *pending, res *Resolution) {
 			return
 		}
 		res.Owner = s.complete(&h) // it may run another program than when it opened the socket
-		res.Source, res.Proven = event.SourceIterator, single || same(&h, &p.raw.Owner)
+		// Another holder than the opener may have been given the socket since.
+		res.Source, res.Proven = event.SourceIterator, same(&h, &p.raw.Owner)
 	case anySame(p.holders, &p.raw.Owner):
 		// The process that opened it is among several: named, not proven.
 	default:

@@ -47,7 +47,7 @@ var attributeCases = []struct {
 	{name: "nobody closed, no walks on this kernel", set: inDoubt, noWalks: true, want: "1 socket false"},
 	{name: "the stored holds it", set: inDoubt, holders: []uint32{1}, want: "1 iterator true"},
 	{name: "the stored holds it twice", set: shared, holders: []uint32{1, 1}, want: "1 iterator true"},
-	{name: "another holds it alone", set: inDoubt, holders: []uint32{2}, want: "2 iterator true"},
+	{name: "another holds it alone", set: inDoubt, holders: []uint32{2}, want: "2 iterator false"},
 	{name: "forked after the reset, holds it alone", set: inDoubt, holders: []uint32{200}, want: "- none false"},
 	{name: "forked after the reset, closed last", set: inDoubt, closer: 200, want: "- none false"},
 	{name: "another is left with a shared one", set: shared, holders: []uint32{2}, want: "- none false"},
