@@ -63,8 +63,17 @@ func plural(n int64) string {
 	return "bytes"
 }
 
+// having joins an ending with a property of the socket: a process that exits
+// or is killed does so with no option set.
+func having(r *event.Reset) string {
+	if r.EndedBy != nil && r.EndedBy.Kind != event.EndClose {
+		return "; its socket had "
+	}
+	return " with "
+}
+
 func sayLinger(r *event.Reset) string {
-	s := ended(r, "closed the socket", "the socket was closed") + " with SO_LINGER set to 0, which makes closing a reset"
+	s := ended(r, "closed the socket", "the socket was closed") + having(r) + "SO_LINGER set to 0, which makes closing a reset"
 	if positive(r.Evidence.UnsentBytes) {
 		s += "; " + byteCount(r.Evidence.UnsentBytes.N) + " written before were never sent"
 	}
@@ -136,8 +145,8 @@ func sayUserTimeout(r *event.Reset) string {
 }
 
 func sayLinger2(r *event.Reset) string {
-	return ended(r, "closed the socket", "the socket was closed") +
-		" with TCP_LINGER2 below zero, which resets instead of waiting for the peer's end"
+	return ended(r, "closed the socket", "the socket was closed") + having(r) +
+		"TCP_LINGER2 below zero, which resets instead of waiting for the peer's end"
 }
 
 func sayOrphan(*event.Reset) string {

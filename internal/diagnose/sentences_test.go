@@ -41,6 +41,7 @@ func TestSentence(t *testing.T) {
 		{event.Reset{Cause: LateData, Evidence: event.Evidence{SegmentBytes: event.Num(0), SegmentFlags: "F."}}, "the peer's end of the connection (FIN) came after the socket had been closed"},
 		{event.Reset{Cause: LateData}, "a packet from the peer came after the socket had been closed"},
 		{event.Reset{Cause: GoneConnection, Evidence: event.Evidence{SegmentBytes: event.Num(0), SegmentFlags: "."}}, "a packet without data from the peer came for a connection that this host does not have"},
+		{event.Reset{Cause: LingerZero, Owner: owner, EndedBy: exit3}, "this process exited with status 3; its socket had SO_LINGER set to 0, which makes closing a reset"},
 		{event.Reset{Cause: LingerZero, Owner: owner, EndedBy: closeEnd, Evidence: event.Evidence{UnsentBytes: event.Num(7)}}, "this process closed the socket with SO_LINGER set to 0, which makes closing a reset; 7 bytes written before were never sent"},
 		{event.Reset{Cause: ListenerClosed, Local: local, Owner: owner, EndedBy: sigkill}, "signal 9 (SIGKILL) killed this process before this connection to port 8080 was accepted"},
 		{event.Reset{Cause: BacklogOverflow, Local: local, Evidence: fullBacklog}, "the queue of connections that wait for accept() on port 8080 is full (1 wait, the limit is 0)"},
