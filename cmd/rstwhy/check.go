@@ -82,7 +82,7 @@ func runCheck(w io.Writer, output string) error {
 		return fmt.Errorf("write report: %w", e)
 	}
 	if err != nil {
-		return fmt.Errorf("%w%w", errSilent, silently{probe.ErrRequiredHook})
+		return silently{probe.ErrRequiredHook} // the report has said why
 	}
 	return nil
 }

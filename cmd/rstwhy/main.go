@@ -32,9 +32,6 @@ func (e usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// errSilent ends with status 1 when everything has been said already.
-var errSilent = errors.New("")
-
 func main() {
 	lab.Main() // returns unless this process is a worker of the lab
 	os.Exit(run(os.Args[1:]))

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -68,19 +69,10 @@ func (s Select) Match(r *event.Reset) bool {
 	if s.ZK && r.ZooKeeper == nil {
 		return false
 	}
-	if len(s.PIDs) > 0 && (r.Owner == nil || !contains(s.PIDs, r.Owner.PID)) {
+	if len(s.PIDs) > 0 && (r.Owner == nil || !slices.Contains(s.PIDs, r.Owner.PID)) {
 		return false
 	}
-	return len(s.Comms) == 0 || (r.Owner != nil && contains(s.Comms, r.Owner.Comm))
-}
-
-func contains[T comparable](list []T, v T) bool {
-	for _, x := range list {
-		if x == v {
-			return true
-		}
-	}
-	return false
+	return len(s.Comms) == 0 || (r.Owner != nil && slices.Contains(s.Comms, r.Owner.Comm))
 }
 
 // session is one live run.

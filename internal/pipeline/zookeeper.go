@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -57,14 +58,14 @@ func (s *servers) role(r *event.Reset) (event.Role, netip.AddrPort, bool) {
 	if r.Owner == nil {
 		return "", netip.AddrPort{}, false
 	}
-	if contains(s.ports, r.Peer.Port) && r.Facts.ActiveOpenKnow && r.Facts.ActiveOpen {
+	if slices.Contains(s.ports, r.Peer.Port) && r.Facts.ActiveOpenKnow && r.Facts.ActiveOpen {
 		return event.RoleClient, r.Peer.AddrPort(), true
 	}
 	if r.Facts.ActiveOpenKnow && r.Facts.ActiveOpen {
 		return "", netip.AddrPort{}, false
 	}
 	srv := s.server(r.Owner)
-	if srv.is && (contains(srv.ports, r.Local.Port) || contains(s.ports, r.Local.Port)) {
+	if srv.is && (slices.Contains(srv.ports, r.Local.Port) || slices.Contains(s.ports, r.Local.Port)) {
 		return event.RoleServer, r.Local.AddrPort(), true
 	}
 	return "", netip.AddrPort{}, false
@@ -189,7 +190,7 @@ func (s *session) preview(p *pending) *event.Reset {
 }
 
 func (s *session) mayConcernZooKeeper(raw *probe.ResetEvent, comm string) bool {
-	if contains(s.servers.ports, raw.PeerPort) || contains(s.servers.ports, raw.LocalPort) {
+	if slices.Contains(s.servers.ports, raw.PeerPort) || slices.Contains(s.servers.ports, raw.LocalPort) {
 		return true
 	}
 	// A ZooKeeper server on a port of its own configuration is a JVM.

@@ -31,23 +31,33 @@ var layout = sync.OnceValue(func() []Field {
 	if err := spec.Types.TypeByName("reset_event", &s); err != nil {
 		return nil
 	}
-	return flatten(nil, "", 0, s)
+	var out []Field
+	_ = eachMember(s, "", 0, func(f Field, _ btf.Member) error {
+		out = append(out, f)
+		return nil
+	}) // the object's own structs have sizes
+	return out
 })
 
-func flatten(out []Field, prefix string, base uint32, s *btf.Struct) []Field {
+// eachMember visits the members of s, nested structs flattened.
+func eachMember(s *btf.Struct, prefix string, base uint32, visit func(Field, btf.Member) error) error {
 	for _, m := range s.Members {
 		off := base + m.Offset.Bytes()
 		if inner, ok := btf.UnderlyingType(m.Type).(*btf.Struct); ok {
-			out = flatten(out, prefix+m.Name+".", off, inner)
+			if err := eachMember(inner, prefix+m.Name+".", off, visit); err != nil {
+				return err
+			}
 			continue
 		}
 		size, err := btf.Sizeof(m.Type)
 		if err != nil {
-			continue
+			return fmt.Errorf("size of %s%s: %w", prefix, m.Name, err)
 		}
-		out = append(out, Field{Name: prefix + m.Name, Offset: off, Size: uint32(size)})
+		if err := visit(Field{Name: prefix + m.Name, Offset: off, Size: uint32(size)}, m); err != nil {
+			return err
+		}
 	}
-	return out
+	return nil
 }
 
 // Translator reads raw records of a recorded layout as this version's.

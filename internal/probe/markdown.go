@@ -49,34 +49,20 @@ func WriteWire(w io.Writer) error {
 		"What a program hands to user space for each reset, and what a recording keeps: little-endian, fixed size. " +
 		"A recording carries this table itself, so that later versions read it.\n\n" +
 		"| offset | bytes | field | meaning |\n|---|---|---|---|\n")
-	if err := wireRows(&b, "", 0, s); err != nil {
-		return err
-	}
-	_, err = io.WriteString(w, b.String())
-	return err
-}
-
-func wireRows(b *strings.Builder, prefix string, base uint32, s *btf.Struct) error {
-	for _, m := range s.Members {
-		off := base + m.Offset.Bytes()
-		if inner, ok := btf.UnderlyingType(m.Type).(*btf.Struct); ok {
-			if err := wireRows(b, prefix+m.Name+".", off, inner); err != nil {
-				return err
-			}
-			continue
-		}
-		size, err := btf.Sizeof(m.Type)
-		if err != nil {
-			return fmt.Errorf("size of %s: %w", m.Name, err)
-		}
+	err = eachMember(s, "", 0, func(f Field, m btf.Member) error {
 		doc := ""
 		for _, t := range m.Tags {
 			doc += strings.TrimPrefix(t, "doc:")
 		}
 		if doc == "" {
-			return fmt.Errorf("bpf/event.h: field %s%s has no DOC", prefix, m.Name)
+			return fmt.Errorf("bpf/event.h: field %s has no DOC", f.Name)
 		}
-		fmt.Fprintf(b, "| %d | %d | `%s%s` | %s |\n", off, size, prefix, m.Name, strings.ReplaceAll(doc, "|", "\\|"))
+		fmt.Fprintf(&b, "| %d | %d | `%s` | %s |\n", f.Offset, f.Size, f.Name, strings.ReplaceAll(doc, "|", "\\|"))
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	return nil
+	_, err = io.WriteString(w, b.String())
+	return err
 }
