@@ -24,6 +24,21 @@ enum reset_direction {
 	DIRECTION_RECEIVED = 2,
 };
 
+/* The hook that showed a reset; counters are kept by it. */
+enum reset_hook {
+	HOOK_SEND = 1,     /* tcp_send_reset */
+	HOOK_RECEIVE = 2,  /* tcp_receive_reset: the RST was accepted */
+	HOOK_DROP = 3,     /* kfree_skb of a RST: it was not accepted; the segment is the RST itself */
+	HOOK_FIREWALL = 4, /* a netfilter REJECT made the RST; the segment is the RST itself */
+};
+
+/* What an arriving RST did, where the kernel side can tell. */
+enum reset_effect {
+	EFFECT_UNKNOWN = 0,
+	EFFECT_KILLED = 1,
+	EFFECT_IGNORED = 2,
+};
+
 enum socket_kind {
 	SOCKET_NONE = 0,
 	SOCKET_FULL = 1,
@@ -64,6 +79,9 @@ enum reset_flags {
 	RESET_DOUBT = 1 << 11,        /* whoever closes the socket is asked to confirm */
 	RESET_RECOVERED = 1 << 12,    /* seen by the shadow program: the first was busy on this CPU */
 	RESET_COUNTERS = 1 << 13,     /* the tcp_sock's counters were read */
+	RESET_NAT = 1 << 14,          /* nat_* is set: conntrack translates this connection */
+	RESET_ACTOR = 1 << 15,        /* actor is set: another process than the owner may be */
+	RESET_FORWARDED = 1 << 16,    /* firewall: the rejected segment was being forwarded, neither end is here */
 };
 
 /* owner: a process as the kernel knows it. */
@@ -88,18 +106,23 @@ struct reset_event {
 	__u64 bytes_received DOC("tcp_sock.bytes_received: counts a received FIN as one");
 	__s64 file_refs DOC("references to the socket's file; 0: no file");
 	struct owner owner DOC("process that holds or last held the socket");
+	struct owner actor DOC("process that destroyed the socket or stopped its listener from outside (ss -K)");
+	__u8 nat_source[16] DOC("conntrack's original direction: source address");
+	__u8 nat_destination[16] DOC("its destination address");
+	__u8 nat_reply_source[16] DOC("conntrack's reply direction: source address");
+	__u8 nat_reply_destination[16] DOC("its destination address");
 	__u8 local_addr[16] DOC("local address, IPv4 as v4-mapped IPv6");
 	__u8 peer_addr[16] DOC("peer's address, IPv4 as v4-mapped IPv6");
 	__u8 thread[16] DOC("comm of the acting thread; empty where no thread acted");
 	__u32 netns DOC("inode number of the network namespace");
 	__u32 cpu DOC("CPU of the hook");
 	__u32 seq DOC("per-CPU number of the record");
-	__u32 rcv_nxt DOC("tcp_sock.rcv_nxt");
+	__u32 rcv_nxt DOC("tcp_sock.rcv_nxt; of a TIME_WAIT minisocket tw_rcv_nxt");
 	__u32 copied_seq DOC("tcp_sock.copied_seq");
 	__u32 snd_una DOC("tcp_sock.snd_una");
 	__u32 snd_nxt DOC("tcp_sock.snd_nxt");
 	__u32 write_seq DOC("tcp_sock.write_seq");
-	__u32 trigger_seq DOC("sequence number of the segment that provoked the reset");
+	__u32 trigger_seq DOC("sequence number of the segment that provoked the reset, or that is the RST itself (hooks drop and firewall)");
 	__u32 trigger_ack DOC("its acknowledgement number");
 	__u32 trigger_len DOC("its payload, bytes");
 	__u32 srtt_us DOC("smoothed round-trip time, us");
@@ -115,7 +138,12 @@ struct reset_event {
 	__s32 exit_code DOC("wait status of the exiting process: signal, or exit status << 8");
 	__u16 local_port DOC("local port, host byte order");
 	__u16 peer_port DOC("peer's port, host byte order");
+	__u16 nat_source_port DOC("original direction: source port, host byte order");
+	__u16 nat_destination_port DOC("its destination port");
+	__u16 nat_reply_source_port DOC("reply direction: source port");
+	__u16 nat_reply_destination_port DOC("its destination port");
 	__u16 reason DOC("enum sk_rst_reason of the running kernel");
+	__u16 drop_reason DOC("enum skb_drop_reason of the running kernel (hook drop)");
 	__u8 direction DOC("enum reset_direction");
 	__u8 socket DOC("enum socket_kind");
 	__u8 state DOC("TCP state at the hook");
@@ -127,7 +155,9 @@ struct reset_event {
 	__u8 how DOC("enum owner_how");
 	__u8 ended DOC("enum ended_by");
 	__u8 left_state DOC("tombstone: TCP state that the socket was in before it went");
-	__u8 pad[7] DOC("zero");
+	__u8 hook DOC("enum reset_hook");
+	__u8 effect DOC("enum reset_effect");
+	__u8 pad[3] DOC("zero");
 };
 
 /* closer_event: a socket in doubt died in this process's context, or (kind
@@ -171,6 +201,54 @@ struct tombstone {
 	__u8 active_open; /* 0 unknown, 1 active, 2 passive */
 };
 
+/* What resets that are told only as a count have in common: who, with whom, and
+ * all that the cause is made from. */
+enum storm_shape {
+	SHAPE_UNREAD = 1 << 0,       /* unread data */
+	SHAPE_PROBES = 1 << 1,       /* unanswered probes */
+	SHAPE_USER_TIMEOUT = 1 << 2, /* TCP_USER_TIMEOUT is set */
+	SHAPE_LINGER_TIME = 1 << 3,  /* sk_lingertime is not zero */
+	SHAPE_LINGER2 = 1 << 4,      /* TCP_LINGER2 below zero */
+	SHAPE_SEGMENT_DATA = 1 << 5, /* the segment carried data */
+	SHAPE_OVERFLOW = 1 << 6,     /* more connections wait for accept() than allowed */
+	SHAPE_UNACKED = 1 << 7,      /* data sent and not acknowledged */
+};
+
+struct storm_key {
+	__u64 owner_start_ns;
+	__u8 peer_addr[16]; /* all zero: several (the map was full) */
+	__u32 owner_tgid;
+	__u32 netns;
+	__u32 flags;
+	__u16 local_port; /* 0: several */
+	__u16 reason;
+	__u16 drop_reason;
+	__u8 hook;
+	__u8 direction;
+	__u8 socket;
+	__u8 state;
+	__u8 prev_state;
+	__u8 tw_substate;
+	__u8 left_state;
+	__u8 trigger_flags;
+	__u8 ended;
+	__u8 shutdown;
+	__u8 how;
+	__u8 effect;
+	__u8 shape;
+	__u8 pad;
+};
+
+struct storm {
+	struct owner owner;
+	__u64 count;
+	__u64 first_ns;
+	__u64 last_ns;
+	__s32 exit_code;
+	__u16 peer_port; /* of the first */
+	__u16 pad;
+};
+
 struct cidr {
 	__u8 addr[16];
 	__u8 mask[16];
@@ -194,13 +272,17 @@ struct filter {
 	__u8 no_received;
 };
 
-/* counters: per CPU; seen = filtered + lost + submitted, for each direction. */
+#define HOOKS 5 /* enum reset_hook, from 1 */
+
+/* counters: per CPU and hook; seen = filtered + lost + aggregated + submitted. */
 struct counters {
-	__u64 seen[3];
-	__u64 filtered[3];
-	__u64 lost[3];
-	__u64 submitted[3];
-	__u64 recovered[3];
+	__u64 seen[HOOKS];
+	__u64 filtered[HOOKS];
+	__u64 lost[HOOKS];
+	__u64 aggregated[HOOKS];
+	__u64 submitted[HOOKS];
+	__u64 recovered[HOOKS];
+	__u64 dropped; /* hits of kfree_skb, whatever the segment */
 	__u64 closer_lost;
 };
 

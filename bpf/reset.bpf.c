@@ -29,6 +29,11 @@ const enum socket_kind keep_socket_kind __attribute__((unused));
 const enum owner_how keep_owner_how __attribute__((unused));
 const enum ended_by keep_ended_by __attribute__((unused));
 const enum reset_flags keep_reset_flags __attribute__((unused));
+const enum reset_hook keep_reset_hook __attribute__((unused));
+const enum reset_effect keep_reset_effect __attribute__((unused));
+const enum storm_shape keep_storm_shape __attribute__((unused));
+const struct storm_key *keep_storm_key __attribute__((unused));
+const struct storm *keep_storm __attribute__((unused));
 
 static __always_inline struct counters *counter(void)
 {
@@ -202,6 +207,7 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
 	__builtin_memset(e, 0, sizeof(*e));
 	e->kind = RECORD_RESET;
 	e->direction = DIRECTION_SENT;
+	e->hook = HOOK_SEND;
 	e->reason = args[2];
 	e->flags = extra | (skb ? RESET_TRIGGER : 0);
 	e->netns = t.netns;
@@ -272,6 +278,7 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 	__builtin_memset(e, 0, sizeof(*e));
 	e->kind = RECORD_RESET;
 	e->direction = DIRECTION_RECEIVED;
+	e->hook = HOOK_RECEIVE;
 	e->flags = extra;
 	e->netns = t.netns;
 	__builtin_memcpy(e->local_addr, t.local_addr, 16);

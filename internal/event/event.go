@@ -62,6 +62,59 @@ const (
 	EndOOM    EndKind = "oom"    // the kernel's out-of-memory killer killed it
 )
 
+// ActorKind says what kind of agent caused the RST, as far as it can be told.
+type ActorKind string
+
+// Who can cause a reset.
+const (
+	ActorProcess  ActorKind = "process"  // a local process, by a system call on the socket or on its listener
+	ActorKiller   ActorKind = "killer"   // another process, which destroyed the socket from outside (ss -K and other users of SOCK_DESTROY)
+	ActorTimer    ActorKind = "timer"    // a timer of the kernel: nobody acted
+	ActorKernel   ActorKind = "kernel"   // the kernel, which answered a segment by TCP's rules: nobody acted now
+	ActorFirewall ActorKind = "firewall" // a netfilter rule of this host (REJECT with tcp-reset)
+	ActorPeer     ActorKind = "peer"     // the other end, or something on the way that speaks in its name
+	ActorUnknown  ActorKind = "unknown"  // none of these could be told from another
+)
+
+// Actor is who caused the RST to be sent, which need not be who owns the
+// connection.
+type Actor struct {
+	Kind    ActorKind `json:"kind"`    // process, killer, timer, kernel, firewall, peer or unknown
+	Process *Process  `json:"process"` // the process that acted; null where none did or none is known
+}
+
+// Effect is what a RST that arrived did.
+type Effect string
+
+// What an arriving RST can do.
+const (
+	EffectKilled  Effect = "killed"  // the connection, request or TIME_WAIT entry is gone
+	EffectRefused Effect = "refused" // a connect() failed with ECONNREFUSED
+	EffectIgnored Effect = "ignored" // dropped, or answered with a challenge ACK: nothing changed
+	EffectUnknown Effect = "unknown" // the kernel dropped the segment, and what became of the connection could not be told
+)
+
+// NAT is the translation that conntrack of this host had made for the
+// connection: the addresses that the client used, and those of the server's
+// answers, as conntrack's original and reply direction hold them.
+type NAT struct {
+	Source           Endpoint `json:"source"`            // who opened the connection
+	Destination      Endpoint `json:"destination"`       // the address it asked for, such as that of a Kubernetes service
+	ReplySource      Endpoint `json:"reply_source"`      // who really answers
+	ReplyDestination Endpoint `json:"reply_destination"` // the address that the answers go to
+}
+
+// Hook is the place in the kernel that showed a reset.
+type Hook string
+
+// The hooks that show resets.
+const (
+	HookSend     Hook = "send"     // tcp_send_reset
+	HookReceive  Hook = "receive"  // tcp_receive_reset: the kernel accepted the RST
+	HookDrop     Hook = "drop"     // kfree_skb: the kernel did not accept the RST
+	HookFirewall Hook = "firewall" // a netfilter rule made the RST
+)
+
 // Endpoint is one end of a TCP connection. IPv4 addresses that the socket
 // holds in v4-mapped form are given as IPv4.
 type Endpoint struct {
@@ -192,18 +245,38 @@ type Reset struct {
 	Evidence    Evidence    `json:"evidence"`     // measurements from the socket and the segment
 	ZooKeeper   *ZooKeeper  `json:"zookeeper"`    // null where ZooKeeper is at neither end
 	Verdict     *Verdict    `json:"verdict"`      // null where no rule applies
-	Actor       *Reserved   `json:"actor"`        // reserved
-	Others      *Reserved   `json:"others"`       // reserved
-	Packets     *Reserved   `json:"packets"`      // reserved
-	Effect      *Reserved   `json:"effect"`       // reserved
-	NAT         *Reserved   `json:"nat"`          // reserved
-	Twin        *Reserved   `json:"twin"`         // reserved
+	Hook        Hook        `json:"hook"`         // place in the kernel that showed it
+	DropReason  *string     `json:"drop_reason"`  // why the kernel did not accept the RST (kernel's name without SKB_DROP_REASON_); null where it did, or gave no reason
+	Actor       *Actor      `json:"actor"`        // who caused the RST
+	Others      []Process   `json:"others"`       // further processes that held the socket or, where the owner is unknown, the candidates; at most 8
+	Packets     uint64      `json:"packets"`      // RST packets that this one cause made, 1 or more
+	Effect      *Effect     `json:"effect"`       // what an arriving RST did; null for one that this host sent
+	NAT         *NAT        `json:"nat"`          // what conntrack translated; null where it did not, or where it cannot be told
+	Twin        *string     `json:"twin"`         // id of the same reset as the other end on this host saw it; null where the other end is elsewhere or was not seen
+	TwinOwner   *Process    `json:"twin_owner"`   // process at that end
 
 	Facts Facts `json:"-"` // what the decoder saw and the classifier needs
 }
 
-// Reserved marks a field that a later version fills; it is always null now.
-type Reserved struct{}
+// Storm counts the resets of one kind that were too many to be told one by
+// one: they share direction, cause, owner, remote address (or prefix) and local
+// port. It covers about a second.
+type Storm struct {
+	Type       string       `json:"type"`        // always "storm"
+	Schema     int          `json:"schema"`      // version of this format
+	Host       string       `json:"host"`        // host name
+	Time       time.Time    `json:"time"`        // when the last of them happened, UTC
+	DurationNS int64        `json:"duration_ns"` // from the first to the last, ns
+	Count      uint64       `json:"count"`       // how many
+	Direction  Direction    `json:"direction"`   // sent or received
+	Cause      string       `json:"cause"`       // cause id, from what they share
+	Owner      *Process     `json:"owner"`       // process that holds, or last held, the sockets, as stored; null where none is known
+	LocalPort  uint16       `json:"local_port"`  // local port; 0: several
+	Remote     netip.Prefix `json:"remote"`      // remote address, as a prefix where there are several
+	NetNS      uint32       `json:"netns"`       // inode number of the network namespace; 0: several
+	Effect     *Effect      `json:"effect"`      // what the arriving RSTs did; null for sent ones
+	Verdict    *Verdict     `json:"verdict"`     // verdict of a reset of this kind that was told in full lately; null where there is none
+}
 
 // Facts are the kernel's raw observations that decide the cause. They are not
 // printed; what a person should see of them is in Evidence.
@@ -230,5 +303,9 @@ type Facts struct {
 	TombstoneHit   bool   // the 4-tuple was found among sockets closed recently
 	TombstoneState string // state in which that socket was left
 	FileRefs       int64  // references to the socket's file at the reset
-	Error          int32  // sk_err
+	SegmentRST     bool   // the segment was itself a RST (hook drop, firewall)
+	// NoLocalSender: the RST claims to come from this host, no hook saw it being
+	// sent, and nothing that could hide it was missed or filtered.
+	NoLocalSender bool
+	Error         int32 // sk_err
 }

@@ -3,15 +3,16 @@ package event
 import "time"
 
 // Account is the exact balance of the reset hooks:
-// Seen = Filtered + Joined + Delivered + Lost. What comes after -c was reached
+// Seen = Filtered + Joined + Delivered + Aggregated + Lost. What comes after -c was reached
 // counts as filtered.
 type Account struct {
-	Seen      uint64 `json:"seen"`      // hits of the reset tracepoints, recursion misses included
-	Filtered  uint64 `json:"filtered"`  // left out by a filter, or rstwhy's own probe connections
-	Joined    uint64 `json:"joined"`    // hits that are the same reset as another hit (tcp_receive_reset without a RST)
-	Delivered uint64 `json:"delivered"` // printed
-	Lost      uint64 `json:"lost"`      // not seen by rstwhy: the sum of the three below
-	LostRing  uint64 `json:"lost_ring"` // ring buffer full
+	Seen       uint64 `json:"seen"`       // hits of the hooks that show resets, recursion misses included
+	Filtered   uint64 `json:"filtered"`   // left out by a filter, or rstwhy's own probe connections
+	Joined     uint64 `json:"joined"`     // hits that belong to a reset told already: further packets of one cause, tcp_receive_reset without a RST
+	Delivered  uint64 `json:"delivered"`  // told one by one
+	Aggregated uint64 `json:"aggregated"` // told as a count, in storm lines
+	Lost       uint64 `json:"lost"`       // not seen by rstwhy: the sum of the three below
+	LostRing   uint64 `json:"lost_ring"`  // ring buffer full
 	// hits that the kernel skipped because the same program was running on that
 	// CPU (bpf_prog_info.recursion_misses), and that no shadow program took
 	LostRecursion uint64 `json:"lost_recursion"`
@@ -19,7 +20,9 @@ type Account struct {
 }
 
 // Balanced tells whether the account adds up.
-func (a Account) Balanced() bool { return a.Seen == a.Filtered+a.Joined+a.Delivered+a.Lost }
+func (a Account) Balanced() bool {
+	return a.Seen == a.Filtered+a.Joined+a.Delivered+a.Aggregated+a.Lost
+}
 
 // Tally counts the resets that share a cause, a process or a remote endpoint.
 type Tally struct {
@@ -53,6 +56,39 @@ type Summary struct {
 	ByRemote      []Tally        `json:"by_remote"`         // remote endpoint: the peer's address, with its port where the local side connected or the port is a ZooKeeper port; most first
 	Verdicts      []VerdictTally `json:"verdicts"`          // most first
 	Servers       []Server       `json:"zookeeper_servers"` // latest answer of each ZooKeeper server that a reset concerned; age_ns is its age when the summary was made
-	Account       Account        `json:"account"`           // exact balance of the reset hooks: seen = filtered + joined + delivered + lost
+	Scope         Scope          `json:"scope"`             // session, or interval: since the interval summary before
+	Hidden        uint64         `json:"hidden"`            // of the resets counted here, not printed because they were expected (--quiet-expected)
+	Account       Account        `json:"account"`           // exact balance of the hooks, of the whole session: seen = filtered + joined + delivered + aggregated + lost
+	Checks        []CounterCheck `json:"checks"`            // what the kernel's own counters say to that
+	Gaps          []Gap          `json:"gaps"`              // when a hook was not attached
 	Warnings      []string       `json:"warnings"`          // optional hooks that did not attach, probes that were not allowed ...
+}
+
+// Scope is what a summary covers.
+type Scope string
+
+// The scopes of a summary.
+const (
+	ScopeSession  Scope = "session"
+	ScopeInterval Scope = "interval"
+)
+
+// CounterCheck holds a counter of the kernel against what rstwhy saw in the
+// same network namespace and time.
+type CounterCheck struct {
+	NetNS       uint32 `json:"netns"`       // inode number of the network namespace
+	Counter     string `json:"counter"`     // as in /proc/net/snmp and /proc/net/netstat: OutRsts, EstabResets, EmbryonicRsts, TCPAbortOnClose ...
+	Kernel      int64  `json:"kernel"`      // by how much the kernel's counter grew
+	Seen        int64  `json:"seen"`        // how many of the resets seen must have counted there
+	Agree       bool   `json:"agree"`       // the difference is none, or is of a kind that the counter allows
+	Explanation string `json:"explanation"` // what the counter also counts, or the likely source of the difference; empty where there is none
+}
+
+// Gap is a time in which a hook was not attached.
+type Gap struct {
+	Hook       string    `json:"hook"`        // its name, as check prints it
+	From       time.Time `json:"from"`        // UTC
+	DurationNS int64     `json:"duration_ns"` // ns
+	Why        string    `json:"why"`         // reason
+	Without    string    `json:"without"`     // what could not be seen meanwhile
 }

@@ -24,8 +24,9 @@ func fill(v reflect.Value, values map[string][]constant) {
 	case *time.Time:
 		*x = fullTime
 		return
-	case **event.Reserved:
-		return // always null
+	case *netip.Prefix:
+		*x = netip.MustParsePrefix("2001:db8::/32")
+		return
 	}
 	switch v.Kind() {
 	case reflect.Struct:

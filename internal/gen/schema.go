@@ -48,8 +48,8 @@ func (r *reflector) mapped(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "integer"}
 	case reflect.TypeFor[netip.Addr]():
 		return &jsonschema.Schema{Type: "string", AnyOf: []*jsonschema.Schema{{Format: "ipv4"}, {Format: "ipv6"}}}
-	case reflect.TypeFor[event.Reserved]():
-		return &jsonschema.Schema{Type: "null"}
+	case reflect.TypeFor[netip.Prefix]():
+		return &jsonschema.Schema{Type: "string", Pattern: "^[0-9a-fA-F.:]+/[0-9]+$"}
 	}
 	if t.Kind() != reflect.String || t.PkgPath() == "" {
 		return nil

@@ -106,11 +106,12 @@ func (f *finisher) flush() error {
 	return f.err
 }
 
-// summary closes the account: seen = filtered + joined + delivered + lost.
+// summary closes the account: seen = filtered + joined + delivered + aggregated + lost.
 func (f *finisher) summary(c probe.Counts) event.Summary {
 	sum := f.tally.Summary(time.Now().UTC())
+	sum.Scope, sum.Checks, sum.Gaps = event.ScopeSession, []event.CounterCheck{}, []event.Gap{}
 	sum.Account = event.Account{
-		Seen: c.Seen, Filtered: c.Filtered + f.filtered, Joined: f.joined, Delivered: f.delivered,
+		Seen: c.Seen, Filtered: c.Filtered + f.filtered, Joined: f.joined, Delivered: f.delivered, Aggregated: c.Aggregated,
 		LostRing: c.LostRing, LostRecursion: c.LostRecursion, LostDecode: f.undecoded,
 	}
 	sum.Account.Lost = c.LostRing + c.LostRecursion + f.undecoded

@@ -69,6 +69,7 @@ func (m *memory) Reset(r *event.Reset, _ sink.Explained) error {
 	return m.fail
 }
 func (m *memory) Summary(s *event.Summary) error { c := *s; m.summary = &c; return m.fail }
+func (m *memory) Storm(*event.Storm) error       { return nil }
 func (m *memory) Flush() error                   { return m.fail }
 func (m *memory) Close() error                   { return nil }
 

@@ -2,12 +2,12 @@ package probe
 
 import "time"
 
-// Counts are the kernel side's counters, by direction where it matters.
-// Seen = Filtered + LostRing + Submitted + LostRecursion.
+// Counts are the kernel side's counters, all hooks together.
+// Seen = Filtered + LostRing + Aggregated + Submitted + LostRecursion.
 type Counts struct {
-	Seen, Filtered, LostRing, LostRecursion, Submitted uint64
-	Recovered                                          uint64 // of Seen: found by the shadow programs
-	CloserLost                                         uint64
+	Seen, Filtered, LostRing, LostRecursion, Aggregated, Submitted uint64
+	Recovered                                                      uint64 // of Seen: found by the shadow programs
+	CloserLost                                                     uint64
 }
 
 // Counts reads the counters. They balance exactly once Detach returned.
@@ -30,12 +30,13 @@ func (l *Live) counts() Counts {
 		return out
 	}
 	for _, c := range per {
-		for _, d := range []kernelResetDirection{kernelResetDirectionDIRECTION_SENT, kernelResetDirectionDIRECTION_RECEIVED} {
-			out.Seen += c.Seen[d]
-			out.Filtered += c.Filtered[d]
-			out.LostRing += c.Lost[d]
-			out.Submitted += c.Submitted[d]
-			out.Recovered += c.Recovered[d]
+		for h := range c.Seen {
+			out.Seen += c.Seen[h]
+			out.Filtered += c.Filtered[h]
+			out.LostRing += c.Lost[h]
+			out.Aggregated += c.Aggregated[h]
+			out.Submitted += c.Submitted[h]
+			out.Recovered += c.Recovered[h]
 		}
 		out.CloserLost += c.CloserLost
 	}

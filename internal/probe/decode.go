@@ -70,6 +70,7 @@ func Decode(raw []byte, rec *Record) error {
 }
 
 // Sent tells the direction of a reset.
+// It includes those that a firewall of this host made.
 func Sent(e *ResetEvent) bool { return Direction(e.Direction) == kernelResetDirectionDIRECTION_SENT }
 
 // Doubtful tells that the owner is stored and not proven, and that the kernel
@@ -200,6 +201,8 @@ func (n *Names) Reset(e *ResetEvent, c Clock) (*event.Reset, error) {
 		r.Thread = &t
 	}
 	r.EndedBy = endedBy(e)
+	r.Packets, r.Others = 1, []event.Process{}
+	n.hook(e, r)
 	n.facts(e, &r.Facts)
 	n.evidence(e, &r.Evidence)
 	return r, nil

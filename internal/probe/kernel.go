@@ -5,4 +5,4 @@
 // It knows neither processes (internal/owner) nor causes (internal/diagnose).
 package probe
 
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -type reset_event -type closer_event -type holder -type owner kernel ../../bpf/reset.bpf.c -- -O2 -Wall -Wpadded -Werror -I../../bpf
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -type reset_event -type closer_event -type holder -type owner -type storm_key -type storm kernel ../../bpf/reset.bpf.c -- -O2 -Wall -Wpadded -Werror -I../../bpf

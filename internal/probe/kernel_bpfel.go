@@ -33,11 +33,13 @@ type kernelCloserEvent struct {
 
 type kernelCounters struct {
 	_          structs.HostLayout
-	Seen       [3]uint64
-	Filtered   [3]uint64
-	Lost       [3]uint64
-	Submitted  [3]uint64
-	Recovered  [3]uint64
+	Seen       [5]uint64
+	Filtered   [5]uint64
+	Lost       [5]uint64
+	Aggregated [5]uint64
+	Submitted  [5]uint64
+	Recovered  [5]uint64
+	Dropped    uint64
 	CloserLost uint64
 }
 
@@ -128,60 +130,80 @@ const (
 	kernelResetDirectionDIRECTION_RECEIVED kernelResetDirection = 2
 )
 
+type kernelResetEffect uint32
+
+const (
+	kernelResetEffectEFFECT_UNKNOWN kernelResetEffect = 0
+	kernelResetEffectEFFECT_KILLED  kernelResetEffect = 1
+	kernelResetEffectEFFECT_IGNORED kernelResetEffect = 2
+)
+
 type kernelResetEvent struct {
-	_               structs.HostLayout
-	Kind            uint32
-	Flags           uint32
-	TimeNs          uint64
-	Cookie          uint64
-	OpenedNs        uint64
-	ClosedNs        uint64
-	BytesSent       uint64
-	BytesRetrans    uint64
-	BytesAcked      uint64
-	BytesReceived   uint64
-	FileRefs        int64
-	Owner           kernelOwner
-	LocalAddr       [16]uint8
-	PeerAddr        [16]uint8
-	Thread          [16]uint8
-	Netns           uint32
-	Cpu             uint32
-	Seq             uint32
-	RcvNxt          uint32
-	CopiedSeq       uint32
-	SndUna          uint32
-	SndNxt          uint32
-	WriteSeq        uint32
-	TriggerSeq      uint32
-	TriggerAck      uint32
-	TriggerLen      uint32
-	SrttUs          uint32
-	UserTimeoutMs   uint32
-	TotalRetrans    uint32
-	SentAgoJiffies  uint32
-	HeardAgoJiffies uint32
-	Backlog         uint32
-	MaxBacklog      uint32
-	LingerJiffies   uint32
-	Linger2         int32
-	SkErr           int32
-	ExitCode        int32
-	LocalPort       uint16
-	PeerPort        uint16
-	Reason          uint16
-	Direction       uint8
-	Socket          uint8
-	State           uint8
-	PrevState       uint8
-	TwSubstate      uint8
-	TriggerFlags    uint8
-	ProbesOut       uint8
-	Shutdown        uint8
-	How             uint8
-	Ended           uint8
-	LeftState       uint8
-	Pad             [7]uint8
+	_                       structs.HostLayout
+	Kind                    uint32
+	Flags                   uint32
+	TimeNs                  uint64
+	Cookie                  uint64
+	OpenedNs                uint64
+	ClosedNs                uint64
+	BytesSent               uint64
+	BytesRetrans            uint64
+	BytesAcked              uint64
+	BytesReceived           uint64
+	FileRefs                int64
+	Owner                   kernelOwner
+	Actor                   kernelOwner
+	NatSource               [16]uint8
+	NatDestination          [16]uint8
+	NatReplySource          [16]uint8
+	NatReplyDestination     [16]uint8
+	LocalAddr               [16]uint8
+	PeerAddr                [16]uint8
+	Thread                  [16]uint8
+	Netns                   uint32
+	Cpu                     uint32
+	Seq                     uint32
+	RcvNxt                  uint32
+	CopiedSeq               uint32
+	SndUna                  uint32
+	SndNxt                  uint32
+	WriteSeq                uint32
+	TriggerSeq              uint32
+	TriggerAck              uint32
+	TriggerLen              uint32
+	SrttUs                  uint32
+	UserTimeoutMs           uint32
+	TotalRetrans            uint32
+	SentAgoJiffies          uint32
+	HeardAgoJiffies         uint32
+	Backlog                 uint32
+	MaxBacklog              uint32
+	LingerJiffies           uint32
+	Linger2                 int32
+	SkErr                   int32
+	ExitCode                int32
+	LocalPort               uint16
+	PeerPort                uint16
+	NatSourcePort           uint16
+	NatDestinationPort      uint16
+	NatReplySourcePort      uint16
+	NatReplyDestinationPort uint16
+	Reason                  uint16
+	DropReason              uint16
+	Direction               uint8
+	Socket                  uint8
+	State                   uint8
+	PrevState               uint8
+	TwSubstate              uint8
+	TriggerFlags            uint8
+	ProbesOut               uint8
+	Shutdown                uint8
+	How                     uint8
+	Ended                   uint8
+	LeftState               uint8
+	Hook                    uint8
+	Effect                  uint8
+	Pad                     [3]uint8
 }
 
 type kernelResetFlags uint32
@@ -201,6 +223,18 @@ const (
 	kernelResetFlagsRESET_DOUBT        kernelResetFlags = 2048
 	kernelResetFlagsRESET_RECOVERED    kernelResetFlags = 4096
 	kernelResetFlagsRESET_COUNTERS     kernelResetFlags = 8192
+	kernelResetFlagsRESET_NAT          kernelResetFlags = 16384
+	kernelResetFlagsRESET_ACTOR        kernelResetFlags = 32768
+	kernelResetFlagsRESET_FORWARDED    kernelResetFlags = 65536
+)
+
+type kernelResetHook uint32
+
+const (
+	kernelResetHookHOOK_SEND     kernelResetHook = 1
+	kernelResetHookHOOK_RECEIVE  kernelResetHook = 2
+	kernelResetHookHOOK_DROP     kernelResetHook = 3
+	kernelResetHookHOOK_FIREWALL kernelResetHook = 4
 )
 
 type kernelSockOwner struct {
@@ -225,6 +259,56 @@ const (
 	kernelSocketKindSOCKET_FULL     kernelSocketKind = 1
 	kernelSocketKindSOCKET_TIMEWAIT kernelSocketKind = 2
 	kernelSocketKindSOCKET_REQUEST  kernelSocketKind = 3
+)
+
+type kernelStorm struct {
+	_        structs.HostLayout
+	Owner    kernelOwner
+	Count    uint64
+	FirstNs  uint64
+	LastNs   uint64
+	ExitCode int32
+	PeerPort uint16
+	Pad      uint16
+}
+
+type kernelStormKey struct {
+	_            structs.HostLayout
+	OwnerStartNs uint64
+	PeerAddr     [16]uint8
+	OwnerTgid    uint32
+	Netns        uint32
+	Flags        uint32
+	LocalPort    uint16
+	Reason       uint16
+	DropReason   uint16
+	Hook         uint8
+	Direction    uint8
+	Socket       uint8
+	State        uint8
+	PrevState    uint8
+	TwSubstate   uint8
+	LeftState    uint8
+	TriggerFlags uint8
+	Ended        uint8
+	Shutdown     uint8
+	How          uint8
+	Effect       uint8
+	Shape        uint8
+	Pad          uint8
+}
+
+type kernelStormShape uint32
+
+const (
+	kernelStormShapeSHAPE_UNREAD       kernelStormShape = 1
+	kernelStormShapeSHAPE_PROBES       kernelStormShape = 2
+	kernelStormShapeSHAPE_USER_TIMEOUT kernelStormShape = 4
+	kernelStormShapeSHAPE_LINGER_TIME  kernelStormShape = 8
+	kernelStormShapeSHAPE_LINGER2      kernelStormShape = 16
+	kernelStormShapeSHAPE_SEGMENT_DATA kernelStormShape = 32
+	kernelStormShapeSHAPE_OVERFLOW     kernelStormShape = 64
+	kernelStormShapeSHAPE_UNACKED      kernelStormShape = 128
 )
 
 type kernelTombstone struct {
@@ -280,9 +364,14 @@ const (
 	kernelVarKeepHolder             = "keep_holder"
 	kernelVarKeepOwnerHow           = "keep_owner_how"
 	kernelVarKeepRecordKind         = "keep_record_kind"
+	kernelVarKeepResetEffect        = "keep_reset_effect"
 	kernelVarKeepResetEvent         = "keep_reset_event"
 	kernelVarKeepResetFlags         = "keep_reset_flags"
+	kernelVarKeepResetHook          = "keep_reset_hook"
 	kernelVarKeepSocketKind         = "keep_socket_kind"
+	kernelVarKeepStorm              = "keep_storm"
+	kernelVarKeepStormKey           = "keep_storm_key"
+	kernelVarKeepStormShape         = "keep_storm_shape"
 	kernelVarReadingCalls           = "reading_calls"
 	kernelVarSelfTgid               = "self_tgid"
 )
@@ -367,9 +456,14 @@ type kernelVariableSpecs struct {
 	KeepHolder      *ebpf.VariableSpec `ebpf:"keep_holder"`
 	KeepOwnerHow    *ebpf.VariableSpec `ebpf:"keep_owner_how"`
 	KeepRecordKind  *ebpf.VariableSpec `ebpf:"keep_record_kind"`
+	KeepResetEffect *ebpf.VariableSpec `ebpf:"keep_reset_effect"`
 	KeepResetEvent  *ebpf.VariableSpec `ebpf:"keep_reset_event"`
 	KeepResetFlags  *ebpf.VariableSpec `ebpf:"keep_reset_flags"`
+	KeepResetHook   *ebpf.VariableSpec `ebpf:"keep_reset_hook"`
 	KeepSocketKind  *ebpf.VariableSpec `ebpf:"keep_socket_kind"`
+	KeepStorm       *ebpf.VariableSpec `ebpf:"keep_storm"`
+	KeepStormKey    *ebpf.VariableSpec `ebpf:"keep_storm_key"`
+	KeepStormShape  *ebpf.VariableSpec `ebpf:"keep_storm_shape"`
 	ReadingCalls    *ebpf.VariableSpec `ebpf:"reading_calls"`
 	SelfTgid        *ebpf.VariableSpec `ebpf:"self_tgid"`
 }
@@ -430,9 +524,14 @@ type kernelVariables struct {
 	KeepHolder      *ebpf.Variable `ebpf:"keep_holder"`
 	KeepOwnerHow    *ebpf.Variable `ebpf:"keep_owner_how"`
 	KeepRecordKind  *ebpf.Variable `ebpf:"keep_record_kind"`
+	KeepResetEffect *ebpf.Variable `ebpf:"keep_reset_effect"`
 	KeepResetEvent  *ebpf.Variable `ebpf:"keep_reset_event"`
 	KeepResetFlags  *ebpf.Variable `ebpf:"keep_reset_flags"`
+	KeepResetHook   *ebpf.Variable `ebpf:"keep_reset_hook"`
 	KeepSocketKind  *ebpf.Variable `ebpf:"keep_socket_kind"`
+	KeepStorm       *ebpf.Variable `ebpf:"keep_storm"`
+	KeepStormKey    *ebpf.Variable `ebpf:"keep_storm_key"`
+	KeepStormShape  *ebpf.Variable `ebpf:"keep_storm_shape"`
 	ReadingCalls    *ebpf.Variable `ebpf:"reading_calls"`
 	SelfTgid        *ebpf.Variable `ebpf:"self_tgid"`
 }

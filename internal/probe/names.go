@@ -14,7 +14,10 @@ import (
 type Names struct {
 	States  map[uint8]string  `json:"states"`  // TCP states without TCP_
 	Reasons map[uint16]string `json:"reasons"` // reset reasons without SK_RST_REASON_
-	HZ      uint32            `json:"hz"`      // timer ticks a second; 0 where unknown
+	// DropReasons are reasons of kfree_skb without SKB_DROP_REASON_; new ones move
+	// the numbers in most releases.
+	DropReasons map[uint16]string `json:"drop_reasons"`
+	HZ          uint32            `json:"hz"` // timer ticks a second; 0 where unknown
 }
 
 // kernelTCPStates is what include/net/tcp_states.h has had since 4.4; it is
@@ -26,7 +29,7 @@ var kernelTCPStates = map[uint8]string{
 }
 
 func readNames(spec *btf.Spec) (Names, error) {
-	n := Names{States: map[uint8]string{}, Reasons: map[uint16]string{}}
+	n := Names{States: map[uint8]string{}, Reasons: map[uint16]string{}, DropReasons: map[uint16]string{}}
 	for typ, err := range spec.All() {
 		if err != nil {
 			return n, fmt.Errorf("read kernel BTF: %w", err)
@@ -43,22 +46,28 @@ func readNames(spec *btf.Spec) (Names, error) {
 	if len(n.States) == 0 {
 		n.States = kernelTCPStates
 	}
+	if err := enumNames(spec, "sk_rst_reason", "SK_RST_REASON_", n.Reasons); err != nil {
+		return n, err
+	}
+	return n, enumNames(spec, "skb_drop_reason", "SKB_DROP_REASON_", n.DropReasons)
+}
+
+// enumNames fills in the names of an enum; a kernel that lacks it has none.
+func enumNames(spec *btf.Spec, name, prefix string, into map[uint16]string) error {
 	var reasons *btf.Enum
-	err := spec.TypeByName("sk_rst_reason", &reasons)
+	err := spec.TypeByName(name, &reasons)
 	if errors.Is(err, btf.ErrNotFound) {
-		return n, nil
+		return nil
 	}
 	if err != nil {
-		return n, fmt.Errorf("read enum sk_rst_reason from kernel BTF: %w", err)
+		return fmt.Errorf("read enum %s from kernel BTF: %w", name, err)
 	}
 	for _, v := range reasons.Values {
-		name := strings.TrimPrefix(v.Name, "SK_RST_REASON_")
-		if name == "MAX" || name == "NOT_SPECIFIED" {
-			continue
+		if s := strings.TrimPrefix(v.Name, prefix); s != "MAX" && s != "NOT_SPECIFIED" && v.Value <= 0xffff {
+			into[uint16(v.Value)] = s
 		}
-		n.Reasons[uint16(v.Value)] = name
 	}
-	return n, nil
+	return nil
 }
 
 // tracepointArgs counts the arguments that a tracepoint hands to programs, or

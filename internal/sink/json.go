@@ -32,6 +32,11 @@ var _ Sink = (*JSON)(nil)
 // Reset appends a record. The words of the diagnosis are for people: a machine
 // has the cause's id and the verdict.
 func (j *JSON) Reset(r *event.Reset, _ Explained) error {
+	if r.Others == nil {
+		record := *r
+		record.Others = []event.Process{}
+		r = &record
+	}
 	if v := r.Verdict; v != nil && (v.Because == nil || v.Do == nil) {
 		record, verdict := *r, *v
 		verdict.Because, verdict.Do = list(v.Because), list(v.Do)
@@ -44,11 +49,20 @@ func (j *JSON) Reset(r *event.Reset, _ Explained) error {
 	return nil
 }
 
+// Storm appends a count of resets that were not told one by one.
+func (j *JSON) Storm(s *event.Storm) error {
+	if err := j.write(s); err != nil {
+		return fmt.Errorf("write storm as JSON: %w", err)
+	}
+	return nil
+}
+
 // Summary appends the session's summary.
 func (j *JSON) Summary(s *event.Summary) error {
 	c := *s
 	c.ByCause, c.ByProcess, c.ByRemote = list(c.ByCause), list(c.ByProcess), list(c.ByRemote)
 	c.Servers, c.Warnings = list(c.Servers), list(c.Warnings)
+	c.Checks, c.Gaps = list(c.Checks), list(c.Gaps)
 	c.Verdicts = append([]event.VerdictTally{}, c.Verdicts...)
 	for i := range c.Verdicts {
 		c.Verdicts[i].Do = list(c.Verdicts[i].Do)

@@ -19,6 +19,7 @@ type Explained struct {
 // call.
 type Sink interface {
 	Reset(*event.Reset, Explained) error
+	Storm(*event.Storm) error
 	Summary(*event.Summary) error
 	Flush() error // make visible what was buffered; call it after each batch
 	Close() error // flush; the writer stays open, its owner closes it

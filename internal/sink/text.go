@@ -209,6 +209,19 @@ func (t *Text) appendNote(b []byte, r *event.Reset) []byte {
 	return append(t.appendBelow(b[:len(b)-1], note, dim), '\n')
 }
 
+// Storm prints one line for resets that were not told one by one.
+func (t *Text) Storm(s *event.Storm) error {
+	who := "-"
+	if s.Owner != nil {
+		who = Escape(processName(s.Owner.PID, s.Owner.Comm, ""), processWidth)
+	}
+	_, err := fmt.Fprintf(t.w, "%s  %s  %s  %d more (%s)\n", s.Time.In(t.opt.Location).Format("15:04:05.000"), direction(s.Direction), who, s.Count, Escape(s.Cause, maxWord))
+	if err != nil {
+		return fmt.Errorf("write storm as text: %w", err)
+	}
+	return nil
+}
+
 // Flush does nothing: every record is written at once.
 func (t *Text) Flush() error { return nil }
 

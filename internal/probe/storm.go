@@ -1,0 +1,149 @@
+package probe
+
+import (
+	"net/netip"
+
+	"rstwhy/internal/event"
+)
+
+// StormKey is what the resets of one storm have in common; Storm counts them.
+type (
+	StormKey = kernelStormKey
+	Storm    = kernelStorm
+)
+
+// StormOf is the storm that a reset would be counted in.
+func StormOf(e *ResetEvent) StormKey {
+	k := StormKey{
+		OwnerStartNs: e.Owner.StartNs, OwnerTgid: e.Owner.Tgid, PeerAddr: e.PeerAddr, Netns: e.Netns,
+		Flags: e.Flags & stormFlags, LocalPort: e.LocalPort, Reason: e.Reason, DropReason: e.DropReason,
+		Hook: e.Hook, Direction: e.Direction, Socket: e.Socket, State: e.State, PrevState: e.PrevState,
+		TwSubstate: e.TwSubstate, LeftState: e.LeftState, TriggerFlags: e.TriggerFlags, Ended: e.Ended,
+		Shutdown: e.Shutdown, How: e.How, Effect: e.Effect,
+	}
+	for bit, is := range map[kernelStormShape]bool{
+		kernelStormShapeSHAPE_UNREAD:       e.RcvNxt != e.CopiedSeq,
+		kernelStormShapeSHAPE_PROBES:       e.ProbesOut > 0,
+		kernelStormShapeSHAPE_USER_TIMEOUT: e.UserTimeoutMs > 0,
+		kernelStormShapeSHAPE_LINGER_TIME:  e.LingerJiffies > 0,
+		kernelStormShapeSHAPE_LINGER2:      e.Linger2 < 0,
+		kernelStormShapeSHAPE_SEGMENT_DATA: e.TriggerLen > 0,
+		kernelStormShapeSHAPE_OVERFLOW:     e.Backlog > e.MaxBacklog,
+		kernelStormShapeSHAPE_UNACKED:      e.SndNxt != e.SndUna,
+	} {
+		if is {
+			k.Shape |= uint8(bit)
+		}
+	}
+	return k
+}
+
+// stormFlags leaves out what differs between resets of one cause.
+const stormFlags = ^uint32(kernelResetFlagsRESET_DOUBT | kernelResetFlagsRESET_RECOVERED | kernelResetFlagsRESET_NAT)
+
+// Sample makes a reset of the storm, with what they have in common and nothing
+// else: enough to tell their cause.
+func Sample(k *StormKey, s *Storm) ResetEvent {
+	e := ResetEvent{
+		Kind: uint32(KindReset), TimeNs: s.LastNs, Owner: s.Owner, PeerAddr: k.PeerAddr, Netns: k.Netns, Flags: k.Flags,
+		LocalPort: k.LocalPort, PeerPort: s.PeerPort, Reason: k.Reason, DropReason: k.DropReason, Hook: k.Hook,
+		Direction: k.Direction, Socket: k.Socket, State: k.State, PrevState: k.PrevState, TwSubstate: k.TwSubstate,
+		LeftState: k.LeftState, TriggerFlags: k.TriggerFlags, Ended: k.Ended, Shutdown: k.Shutdown, How: k.How,
+		Effect: k.Effect, ExitCode: s.ExitCode,
+	}
+	is := func(bit kernelStormShape) uint32 {
+		if k.Shape&uint8(bit) != 0 {
+			return 1
+		}
+		return 0
+	}
+	e.RcvNxt = is(kernelStormShapeSHAPE_UNREAD)
+	e.ProbesOut = uint8(is(kernelStormShapeSHAPE_PROBES))
+	e.UserTimeoutMs = is(kernelStormShapeSHAPE_USER_TIMEOUT)
+	e.LingerJiffies = is(kernelStormShapeSHAPE_LINGER_TIME)
+	e.Linger2 = -int32(is(kernelStormShapeSHAPE_LINGER2))
+	e.TriggerLen = is(kernelStormShapeSHAPE_SEGMENT_DATA)
+	e.Backlog = is(kernelStormShapeSHAPE_OVERFLOW)
+	e.SndNxt = is(kernelStormShapeSHAPE_UNACKED)
+	e.BytesSent = uint64(is(kernelStormShapeSHAPE_UNACKED))
+	return e
+}
+
+// StormRemote is the remote address of a storm, as a prefix of all addresses
+// where it counts several.
+func StormRemote(k *StormKey) netip.Prefix {
+	a := netip.AddrFrom16(k.PeerAddr).Unmap()
+	if k.PeerAddr == [16]uint8{} {
+		return netip.PrefixFrom(a, 0)
+	}
+	return netip.PrefixFrom(a, a.BitLen())
+}
+
+// PairKey identifies a RST from either of its ends: its sequence number and a
+// second number that both ends know (KERNEL.md 9d; it survives NAT). ok is false
+// where the record holds none. A receiver knows what it expected, not what came,
+// so its key may differ where a FIN or a hole was before the RST.
+func PairKey(e *ResetEvent) (seq, second uint32, ok bool) {
+	const fin, syn, ack = 0x01, 0x02, 0x10
+	switch kernelResetHook(e.Hook) {
+	case kernelResetHookHOOK_SEND:
+		if !Triggered(e) {
+			return e.SndNxt, e.RcvNxt, has(e, kernelResetFlagsRESET_COUNTERS)
+		}
+		second = e.TriggerSeq + e.TriggerLen
+		if e.TriggerFlags&fin != 0 {
+			second++
+		}
+		if e.TriggerFlags&syn != 0 {
+			second++
+		}
+		if e.TriggerFlags&ack != 0 {
+			seq = e.TriggerAck
+		}
+		return seq, second, true
+	case kernelResetHookHOOK_RECEIVE:
+		const synSent = 2 // TCP_SYN_SENT is ABI (include/net/tcp_states.h)
+		if e.State != synSent {
+			seq = e.RcvNxt
+		}
+		return seq, e.SndNxt, has(e, kernelResetFlagsRESET_COUNTERS)
+	case kernelResetHookHOOK_DROP, kernelResetHookHOOK_FIREWALL:
+		return e.TriggerSeq, e.TriggerAck, true // a RST without ACK has no second number on the wire: 0
+	}
+	return 0, 0, false
+}
+
+func (n *Names) hook(e *ResetEvent, r *event.Reset) {
+	killed, ignored, unknown, refused := event.EffectKilled, event.EffectIgnored, event.EffectUnknown, event.EffectRefused
+	switch kernelResetHook(e.Hook) {
+	case kernelResetHookHOOK_RECEIVE:
+		r.Hook, r.Effect = event.HookReceive, &killed
+		if n.States[e.State] == "SYN_SENT" {
+			r.Effect = &refused
+		}
+	case kernelResetHookHOOK_DROP:
+		r.Hook, r.Effect = event.HookDrop, &unknown
+		switch kernelResetEffect(e.Effect) {
+		case kernelResetEffectEFFECT_KILLED:
+			r.Effect = &killed
+		case kernelResetEffectEFFECT_IGNORED:
+			r.Effect = &ignored
+		}
+		if reason, ok := n.DropReasons[e.DropReason]; ok {
+			r.DropReason = &reason
+		}
+	case kernelResetHookHOOK_FIREWALL:
+		r.Hook = event.HookFirewall
+	default:
+		r.Hook = event.HookSend
+	}
+	if has(e, kernelResetFlagsRESET_NAT) {
+		r.NAT = &event.NAT{
+			Source: endpoint(e.NatSource, e.NatSourcePort), Destination: endpoint(e.NatDestination, e.NatDestinationPort),
+			ReplySource: endpoint(e.NatReplySource, e.NatReplySourcePort), ReplyDestination: endpoint(e.NatReplyDestination, e.NatReplyDestinationPort),
+		}
+	}
+}
+
+// Actor is the process that acted from outside on another one's socket.
+func Actor(e *ResetEvent) (*Owner, bool) { return &e.Actor, has(e, kernelResetFlagsRESET_ACTOR) }
