@@ -1,10 +1,12 @@
 package lab
 
+import "slices"
+
 // Scenarios lists every way in which the lab makes resets. IDs are unique.
 var Scenarios = scenarios()
 
 func scenarios() (all []Scenario) {
-	all = append(all, specials...)
+	all = slices.Concat(specials, inbound)
 	for _, acts := range [][]act{closings, lateActs} {
 		for _, a := range acts {
 			all = append(all,
