@@ -285,6 +285,9 @@ func expect(t *testing.T, truths []Truth) map[tuple4]*expectation {
 		}
 		more := tr.Repeats || tr.Optional
 		if tr.Direction == event.Sent {
+			if tr.NAT != nil { // on the wire it comes from the service's address
+				tr.Local = tr.NAT.Destination.AddrPort()
+			}
 			e := of(tuple4{tr.Local, tr.Peer})
 			e.sent, e.senderHere, e.sentMore = e.sent+n, true, e.sentMore || more
 		} else {

@@ -14,9 +14,17 @@ import (
 
 // rules sets nftables rules in the network namespace of the bench.
 func (b *Bench) rules(script string) {
-	if _, err := b.home.try("nft", -1, script); err != nil {
-		fail("nft: %w: %w", ErrUnavailable, err)
+	_, err := b.home.try("nft", -1, script)
+	if err == nil {
+		return
 	}
+	// What a kernel without the module, or a host without the program, says.
+	for _, lack := range []string{exec.ErrNotFound.Error(), "Operation not supported", "No such file or directory"} {
+		if strings.Contains(err.Error(), lack) {
+			fail("%w: %w", ErrUnavailable, err)
+		}
+	}
+	fail("%w", err)
 }
 
 // nft runs the program of that name, only in a network namespace of the lab's.

@@ -6,7 +6,7 @@ import "slices"
 var Scenarios = scenarios()
 
 func scenarios() (all []Scenario) {
-	all = slices.Concat(specials, inbound)
+	all = slices.Concat(specials, inbound, firewalls, multipaths)
 	for _, acts := range [][]act{closings, lateActs} {
 		for _, a := range acts {
 			all = append(all,
