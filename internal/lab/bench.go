@@ -187,6 +187,9 @@ func (w *Worker) greet() error {
 		return err
 	}
 	w.mailbox = r.Str
+	if r.N != 0 {
+		w.PID = r.N
+	}
 	var st unix.Stat_t
 	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/net", w.PID), &st); err != nil {
 		return err
@@ -203,18 +206,22 @@ func (b *Bench) spawnFrom(parent *Worker, comm string, fd int, cloneFlags ...int
 		fail("start %s: %w", comm, err)
 	}
 	defer far.Close()
+	flags := 0
+	for _, f := range cloneFlags {
+		flags |= f
+	}
 	parent.mu.Lock()
 	defer parent.mu.Unlock()
-	r := parent.callWith(command{Op: "spawn", FD: fd, Str: comm, Num: cloneFlags}, far)
+	r := parent.callWith(command{Op: "spawn", FD: fd, Str: comm, Num: []int{flags}}, far)
 	w := &Worker{PID: r.N, Comm: comm, Addr: parent.Addr, ctx: b.ctx, conn: near, pidfd: -1}
-	b.lab.remember(w.PID)
 	b.workers = append(b.workers, w)
-	if w.pidfd, err = unix.PidfdOpen(w.PID, 0); err == nil {
-		err = w.greet()
+	if err = w.greet(); err == nil {
+		w.pidfd, err = unix.PidfdOpen(w.PID, 0)
 	}
 	if err != nil {
 		fail("start %s: %w", comm, err)
 	}
+	b.lab.remember(w.PID)
 	return w
 }
 
