@@ -161,9 +161,7 @@ func TestProvoked(t *testing.T) {
 						continue
 					}
 					t.Run(s.ID, func(t *testing.T) {
-						if s.Slow > 0 {
-							t.Parallel()
-						}
+						t.Parallel()
 						provoke(t, l, s, place, sniffers)
 					})
 				}
@@ -172,15 +170,14 @@ func TestProvoked(t *testing.T) {
 	}
 }
 
-// chosen spreads the scenarios over the places, two for each; RSTWHY_LAB_ALL=1
-// runs all of them everywhere, RSTWHY_LAB_ONLY (a substring) some of them.
+// chosen spreads the scenarios over the places; RSTWHY_LAB_ALL=1 runs all of them
+// everywhere, RSTWHY_LAB_ONLY (a substring) some of them.
 func chosen(s *Scenario, i int, place Place) bool {
 	if !strings.Contains(s.ID, os.Getenv("RSTWHY_LAB_ONLY")) {
 		return false
 	}
 	where := s.Where()
-	n := slices.Index(where, place)
-	return os.Getenv("RSTWHY_LAB_ALL") == "1" || i%len(where) == n || (i+2)%len(where) == n
+	return os.Getenv("RSTWHY_LAB_ALL") == "1" || where[i%len(where)] == place
 }
 
 func sniffersAt(t *testing.T, l *Lab, place Place) (all []*sniffer) {
