@@ -34,6 +34,10 @@ var Places = []Place{IPv4, IPv6, Mapped, Own, Veth, Veth6}
 // Lab owns the network namespaces and numbers the processes. Scenarios may run
 // side by side.
 type Lab struct {
+	// Steer lets the softirqs of the lab's own devices run on all CPUs, by the
+	// connection (RPS), where the kernel can; set it before the first scenario.
+	Steer bool
+
 	mu    sync.Mutex
 	next  int
 	inits map[string]*Worker // holder of each namespace

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +33,7 @@ func (l *Lab) holderLocked(name, comm string) *Worker {
 	}
 	w.doStr("up", -1, "lo")
 	w.doStr("sysctl", -1, "ipv4/tcp_abort_on_overflow 1")
+	l.steer(w, "lo")
 	l.inits[name] = w
 	return w
 }
@@ -49,10 +52,39 @@ func (l *Lab) vethPair() (left, right *Worker) {
 	left.doStr("up", -1, "lab0")
 	right.doStr("up", -1, "lab1")
 	for w, device := range map[*Worker]string{left: "lab0", right: "lab1"} {
+		l.steer(w, device)
 		w.doStr("address", -1, device+" "+w.Addr+"/24")
 		w.doStr("address", -1, device+" "+vethIPv6[w.Addr]+"/64")
 	}
 	return left, right
+}
+
+func (l *Lab) steer(w *Worker, device string) {
+	if l.Steer {
+		_, _ = w.try("steer", -1, device) // a kernel without RPS has no such file
+	}
+}
+
+// steer lets the packets of a device be handled on all CPUs
+// (Documentation/networking/scaling.rst). The file is in a sysfs of this network
+// namespace, which only a thread with mounts of its own sees, and ends with it.
+func steer(c *command) error {
+	if err := ownNetwork("steer"); err != nil {
+		return err
+	}
+	return linkThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return err
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return err
+		}
+		if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
+			return err
+		}
+		all := fmt.Sprintf("%x", uint64(1)<<min(runtime.NumCPU(), 32)-1)
+		return os.WriteFile("/sys/class/net/"+c.Str+"/queues/rx-0/rps_cpus", []byte(all), 0)
+	})
 }
 
 // vethIPv6 gives the other address of an end of the veth pair (documentation

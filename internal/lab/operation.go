@@ -52,6 +52,7 @@ func init() {
 		"nft":     plain(nft), "md5": plain(md5), "forge": plain(forge), "mortal": plain(mortal),
 		"send-slowly": plain(sendSlowly), "steal": (*worker).steal,
 		"uring-accept": (*worker).uringAccept, "uring-close": (*worker).uringClose,
+		"steer":   plain(steer),
 		"numbers": (*worker).numbers,
 	}
 }
