@@ -236,7 +236,7 @@ struct storm_key {
 	__u8 how;
 	__u8 effect;
 	__u8 shape;
-	__u8 pad;
+	__u8 side;  /* storm_side when it was counted */
 };
 
 struct storm {

@@ -56,12 +56,21 @@ static __always_inline u8 ending(struct task_struct *task, s32 *code)
 	return task->signal->oom_mm ? ENDED_OOM : ENDED_EXIT;
 }
 
+/* system_call gives the number of the system call that current is in. */
+static __always_inline u32 system_call(struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	if (bpf_core_field_exists(regs->orig_ax))
+		return BPF_CORE_READ(regs, orig_ax);
+	return BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
+}
+
 /* onlooker tells a task that merely looked at another process's descriptors
  * when the holder closed: the file's last reference is dropped in its context
  * (fs/proc/fd.c proc_fd_link, kernel/bpf/task_iter.c), and so is the socket. */
 static __always_inline bool onlooker(struct task_struct *task)
 {
-	struct pt_regs *regs;
 	u32 nr;
 	int i;
 
@@ -69,11 +78,7 @@ static __always_inline bool onlooker(struct task_struct *task)
 		return false;
 	if (task->tgid == self_tgid)
 		return true;
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	if (bpf_core_field_exists(regs->orig_ax))
-		nr = BPF_CORE_READ(regs, orig_ax);
-	else
-		nr = BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
+	nr = system_call(task);
 	for (i = 0; i < READING_CALLS; i++)
 		if (reading_calls[i] == nr)
 			return true;

@@ -77,6 +77,62 @@ static __always_inline void read_segment(struct tuple *t, struct segment *s, str
 	s->ok = 1;
 }
 
+/* flow: one direction of a conntrack entry. */
+struct flow {
+	u32 source[4], destination[4];
+	u16 source_port, destination_port;
+};
+
+static __always_inline bool mirrored(const struct flow *a, const struct flow *b)
+{
+	return a->source[0] == b->destination[0] && a->source[1] == b->destination[1] &&
+	       a->source[2] == b->destination[2] && a->source[3] == b->destination[3] &&
+	       a->source_port == b->destination_port;
+}
+
+static __always_inline void nat_address(__u8 out[16], const u32 address[4], u16 family)
+{
+	if (family == AF_INET)
+		map_v4(out, address);
+	else
+		__builtin_memcpy(out, address, 16);
+}
+
+/* read_nat fills in what conntrack translates. It is known only while the
+ * segment still carries its entry: TCP drops it once a full socket has the
+ * segment (KERNEL.md 9c). */
+static __always_inline void read_nat(struct reset_event *e, struct sk_buff *skb)
+{
+	struct flow f[2] = {}; /* original, reply */
+	struct nf_conn *ct;
+	u16 family;
+	int i;
+
+	if (!bpf_core_field_exists(skb->_nfct))
+		return;
+	ct = (struct nf_conn *)(BPF_CORE_READ(skb, _nfct) & ~7UL);
+	if (!ct)
+		return;
+	for (i = 0; i < 2; i++) {
+		BPF_CORE_READ_INTO(&f[i].source, ct, tuplehash[i].tuple.src.u3.all);
+		BPF_CORE_READ_INTO(&f[i].destination, ct, tuplehash[i].tuple.dst.u3.all);
+		f[i].source_port = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[i].tuple.src.u.all));
+		f[i].destination_port = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[i].tuple.dst.u.all));
+	}
+	if (mirrored(&f[0], &f[1]) && mirrored(&f[1], &f[0]))
+		return; /* not translated */
+	family = BPF_CORE_READ(ct, tuplehash[0].tuple.src.l3num);
+	nat_address(e->nat_source, f[0].source, family);
+	nat_address(e->nat_destination, f[0].destination, family);
+	nat_address(e->nat_reply_source, f[1].source, family);
+	nat_address(e->nat_reply_destination, f[1].destination, family);
+	e->nat_source_port = f[0].source_port;
+	e->nat_destination_port = f[0].destination_port;
+	e->nat_reply_source_port = f[1].source_port;
+	e->nat_reply_destination_port = f[1].destination_port;
+	e->flags |= RESET_NAT;
+}
+
 static __always_inline bool in_cidr(const __u8 *addr, const volatile struct cidr *c)
 {
 	const u64 *a = (const u64 *)addr;

@@ -15,10 +15,12 @@ import (
 
 type kernelBusy struct {
 	_                structs.HostLayout
-	Depth            [3]uint32
+	Depth            [5]uint32
 	Seq              uint32
 	AnnouncedStartNs uint64
 	AnnouncedTgid    uint32
+	AnsweredSeq      uint32
+	AnsweredPorts    uint32
 	Pad              uint32
 }
 
@@ -41,6 +43,13 @@ type kernelCounters struct {
 	Recovered  [5]uint64
 	Dropped    uint64
 	CloserLost uint64
+}
+
+type kernelDraft struct {
+	_     structs.HostLayout
+	Event kernelResetEvent
+	Key   kernelStormKey
+	Storm kernelStorm
 }
 
 type kernelEndedBy uint32
@@ -81,10 +90,15 @@ type kernelHolder struct {
 }
 
 type kernelListenerStop struct {
-	_     structs.HostLayout
-	Netns uint32
-	Port  uint16
-	Pad   uint16
+	_       structs.HostLayout
+	Netns   uint32
+	Port    uint16
+	Outside uint16
+}
+
+type kernelNetnsHits struct {
+	_    structs.HostLayout
+	Hits [5]uint64
 }
 
 type kernelOwner struct {
@@ -295,7 +309,7 @@ type kernelStormKey struct {
 	How          uint8
 	Effect       uint8
 	Shape        uint8
-	Pad          uint8
+	Side         uint8
 }
 
 type kernelStormShape uint32
@@ -340,11 +354,15 @@ type kernelTuple struct {
 const (
 	kernelMapBusyCpus               = "busy_cpus"
 	kernelMapCounts                 = "counts"
+	kernelMapDrafts                 = "drafts"
 	kernelMapEvents                 = "events"
 	kernelMapListenerStops          = "listener_stops"
+	kernelMapNetnsCounts            = "netns_counts"
 	kernelMapOwnProbes              = "own_probes"
 	kernelMapProcesses              = "processes"
 	kernelMapSockOwners             = "sock_owners"
+	kernelMapStorms                 = "storms"
+	kernelMapStormsAny              = "storms_any"
 	kernelMapTombstones             = "tombstones"
 	kernelProgEmptyInetSockSetState = "empty__inet_sock_set_state"
 	kernelProgIterTaskFile          = "iter__task_file"
@@ -355,9 +373,13 @@ const (
 	kernelProgTpBtfTcpDestroySock   = "tp_btf__tcp_destroy_sock"
 	kernelProgTpBtfTcpReceiveReset  = "tp_btf__tcp_receive_reset"
 	kernelProgTpBtfTcpSendReset     = "tp_btf__tcp_send_reset"
+	kernelVarBudgetWindow           = "budget_window"
 	kernelVarDoubtsDone             = "doubts_done"
 	kernelVarDoubtsMade             = "doubts_made"
+	kernelVarDropReasons            = "drop_reasons"
 	kernelVarFilters                = "filters"
+	kernelVarFullBudget             = "full_budget"
+	kernelVarFullUsed               = "full_used"
 	kernelVarKeepCloserEvent        = "keep_closer_event"
 	kernelVarKeepDirection          = "keep_direction"
 	kernelVarKeepEndedBy            = "keep_ended_by"
@@ -372,8 +394,13 @@ const (
 	kernelVarKeepStorm              = "keep_storm"
 	kernelVarKeepStormKey           = "keep_storm_key"
 	kernelVarKeepStormShape         = "keep_storm_shape"
+	kernelVarNewBudget              = "new_budget"
+	kernelVarNewUsed                = "new_used"
+	kernelVarPadUsed                = "pad_used"
 	kernelVarReadingCalls           = "reading_calls"
 	kernelVarSelfTgid               = "self_tgid"
+	kernelVarShutdownCall           = "shutdown_call"
+	kernelVarStormSide              = "storm_side"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -435,11 +462,15 @@ type kernelProgramSpecs struct {
 type kernelMapSpecs struct {
 	BusyCpus      *ebpf.MapSpec `ebpf:"busy_cpus"`
 	Counts        *ebpf.MapSpec `ebpf:"counts"`
+	Drafts        *ebpf.MapSpec `ebpf:"drafts"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	ListenerStops *ebpf.MapSpec `ebpf:"listener_stops"`
+	NetnsCounts   *ebpf.MapSpec `ebpf:"netns_counts"`
 	OwnProbes     *ebpf.MapSpec `ebpf:"own_probes"`
 	Processes     *ebpf.MapSpec `ebpf:"processes"`
 	SockOwners    *ebpf.MapSpec `ebpf:"sock_owners"`
+	Storms        *ebpf.MapSpec `ebpf:"storms"`
+	StormsAny     *ebpf.MapSpec `ebpf:"storms_any"`
 	Tombstones    *ebpf.MapSpec `ebpf:"tombstones"`
 }
 
@@ -447,9 +478,13 @@ type kernelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
+	BudgetWindow    *ebpf.VariableSpec `ebpf:"budget_window"`
 	DoubtsDone      *ebpf.VariableSpec `ebpf:"doubts_done"`
 	DoubtsMade      *ebpf.VariableSpec `ebpf:"doubts_made"`
+	DropReasons     *ebpf.VariableSpec `ebpf:"drop_reasons"`
 	Filters         *ebpf.VariableSpec `ebpf:"filters"`
+	FullBudget      *ebpf.VariableSpec `ebpf:"full_budget"`
+	FullUsed        *ebpf.VariableSpec `ebpf:"full_used"`
 	KeepCloserEvent *ebpf.VariableSpec `ebpf:"keep_closer_event"`
 	KeepDirection   *ebpf.VariableSpec `ebpf:"keep_direction"`
 	KeepEndedBy     *ebpf.VariableSpec `ebpf:"keep_ended_by"`
@@ -464,8 +499,13 @@ type kernelVariableSpecs struct {
 	KeepStorm       *ebpf.VariableSpec `ebpf:"keep_storm"`
 	KeepStormKey    *ebpf.VariableSpec `ebpf:"keep_storm_key"`
 	KeepStormShape  *ebpf.VariableSpec `ebpf:"keep_storm_shape"`
+	NewBudget       *ebpf.VariableSpec `ebpf:"new_budget"`
+	NewUsed         *ebpf.VariableSpec `ebpf:"new_used"`
+	PadUsed         *ebpf.VariableSpec `ebpf:"pad_used"`
 	ReadingCalls    *ebpf.VariableSpec `ebpf:"reading_calls"`
 	SelfTgid        *ebpf.VariableSpec `ebpf:"self_tgid"`
+	ShutdownCall    *ebpf.VariableSpec `ebpf:"shutdown_call"`
+	StormSide       *ebpf.VariableSpec `ebpf:"storm_side"`
 }
 
 // kernelObjects contains all objects after they have been loaded into the kernel.
@@ -490,11 +530,15 @@ func (o *kernelObjects) Close() error {
 type kernelMaps struct {
 	BusyCpus      *ebpf.Map `ebpf:"busy_cpus"`
 	Counts        *ebpf.Map `ebpf:"counts"`
+	Drafts        *ebpf.Map `ebpf:"drafts"`
 	Events        *ebpf.Map `ebpf:"events"`
 	ListenerStops *ebpf.Map `ebpf:"listener_stops"`
+	NetnsCounts   *ebpf.Map `ebpf:"netns_counts"`
 	OwnProbes     *ebpf.Map `ebpf:"own_probes"`
 	Processes     *ebpf.Map `ebpf:"processes"`
 	SockOwners    *ebpf.Map `ebpf:"sock_owners"`
+	Storms        *ebpf.Map `ebpf:"storms"`
+	StormsAny     *ebpf.Map `ebpf:"storms_any"`
 	Tombstones    *ebpf.Map `ebpf:"tombstones"`
 }
 
@@ -502,11 +546,15 @@ func (m *kernelMaps) Close() error {
 	return _KernelClose(
 		m.BusyCpus,
 		m.Counts,
+		m.Drafts,
 		m.Events,
 		m.ListenerStops,
+		m.NetnsCounts,
 		m.OwnProbes,
 		m.Processes,
 		m.SockOwners,
+		m.Storms,
+		m.StormsAny,
 		m.Tombstones,
 	)
 }
@@ -515,9 +563,13 @@ func (m *kernelMaps) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
+	BudgetWindow    *ebpf.Variable `ebpf:"budget_window"`
 	DoubtsDone      *ebpf.Variable `ebpf:"doubts_done"`
 	DoubtsMade      *ebpf.Variable `ebpf:"doubts_made"`
+	DropReasons     *ebpf.Variable `ebpf:"drop_reasons"`
 	Filters         *ebpf.Variable `ebpf:"filters"`
+	FullBudget      *ebpf.Variable `ebpf:"full_budget"`
+	FullUsed        *ebpf.Variable `ebpf:"full_used"`
 	KeepCloserEvent *ebpf.Variable `ebpf:"keep_closer_event"`
 	KeepDirection   *ebpf.Variable `ebpf:"keep_direction"`
 	KeepEndedBy     *ebpf.Variable `ebpf:"keep_ended_by"`
@@ -532,8 +584,13 @@ type kernelVariables struct {
 	KeepStorm       *ebpf.Variable `ebpf:"keep_storm"`
 	KeepStormKey    *ebpf.Variable `ebpf:"keep_storm_key"`
 	KeepStormShape  *ebpf.Variable `ebpf:"keep_storm_shape"`
+	NewBudget       *ebpf.Variable `ebpf:"new_budget"`
+	NewUsed         *ebpf.Variable `ebpf:"new_used"`
+	PadUsed         *ebpf.Variable `ebpf:"pad_used"`
 	ReadingCalls    *ebpf.Variable `ebpf:"reading_calls"`
 	SelfTgid        *ebpf.Variable `ebpf:"self_tgid"`
+	ShutdownCall    *ebpf.Variable `ebpf:"shutdown_call"`
+	StormSide       *ebpf.Variable `ebpf:"storm_side"`
 }
 
 // kernelPrograms contains all programs after they have been loaded into the kernel.
