@@ -68,6 +68,8 @@ enum {
 #define SHUTDOWN_MASK 3
 #define PF_EXITING 0x00000004 /* include/linux/sched.h */
 #define PF_KTHREAD 0x00200000
+#define RTN_UNSPEC 0 /* include/uapi/linux/rtnetlink.h */
+#define RTN_LOCAL 2
 #define FLAG_SYN 0x02
 #define FLAG_RST 0x04
 #define FLAG_ACK 0x10

@@ -141,6 +141,8 @@ struct {
 } storms_any SEC(".maps");
 
 u32 storm_side = 0;
+u32 pad_side = 0;
+u64 storms_made = 0; /* entries made so far, so that quiet times need no look */
 
 /* How many records a second are told in full: the first full_budget whatever
  * they are, then new_budget that are the first of their kind in this second.
@@ -167,6 +169,7 @@ struct {
 
 /* Numbers of the drop reasons that a RST can be dropped for, as a bit set. */
 const volatile u64 drop_reasons[4] = {};
+const volatile u32 drop_not_specified = 0;
 /* shutdown(2) on this architecture */
 const volatile u32 shutdown_call = 0;
 

@@ -127,6 +127,7 @@ static __always_inline struct storm *storm_of(void *map, struct draft *d)
 		d->storm.exit_code = d->event.exit_code;
 		d->storm.peer_port = d->event.peer_port;
 		d->storm.pad = 0;
+		__sync_fetch_and_add(&storms_made, 1);
 		/* another CPU may be first: then its entry serves */
 		bpf_map_update_elem(map, &d->key, &d->storm, BPF_NOEXIST);
 		s = bpf_map_lookup_elem(map, &d->key);

@@ -17,6 +17,7 @@
 #include "owner.h"
 #include "socket.h"
 #include "record.h"
+#include "refused.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -36,60 +37,6 @@ const enum storm_shape keep_storm_shape __attribute__((unused));
 const struct storm_key *keep_storm_key __attribute__((unused));
 const struct storm *keep_storm __attribute__((unused));
 
-static __always_inline void from_storage(struct reset_event *e, struct sock_owner *s)
-{
-	e->owner = s->owner;
-	e->how = s->how;
-	e->opened_ns = s->opened_ns;
-	e->closed_ns = s->closed_ns;
-	e->ended = s->ended;
-	e->exit_code = s->exit_code;
-	if (e->state == TCP_CLOSE)
-		e->prev_state = s->prev_state;
-	if (s->active)
-		e->flags |= RESET_ACTIVE_OPEN;
-	if (s->passive || (s->how == OWNER_LISTEN && e->state != TCP_LISTEN))
-		e->flags |= RESET_PASSIVE_OPEN;
-	if (s->how == OWNER_LISTEN && e->state != TCP_LISTEN && e->prev_state != TCP_LISTEN)
-		e->how = OWNER_INHERIT;
-}
-
-/* small_socket describes a socket that is not a full one. Only probe reads: a
- * minisocket has few of a socket's fields, and sk may be one of a listener that
- * the verifier takes for NULL-free. */
-static __always_inline void small_socket(struct reset_event *e, struct sock *sk, u8 state)
-{
-	if (state != TCP_TIME_WAIT) {
-		e->socket = SOCKET_REQUEST;
-		return;
-	}
-	e->socket = SOCKET_TIMEWAIT;
-	e->tw_substate = BPF_CORE_READ((struct inet_timewait_sock *)sk, tw_substate);
-	e->rcv_nxt = BPF_CORE_READ(sk, __sk_common.skc_tw_rcv_nxt);
-}
-
-static __always_inline void from_tombstone(struct reset_event *e, const struct tuple *t)
-{
-	struct tombstone *b = bpf_map_lookup_elem(&tombstones, t);
-
-	if (!b)
-		return;
-	e->flags |= RESET_TOMBSTONE;
-	e->flags &= ~RESET_DOUBT; /* about the connection that is gone, not about the listener */
-	if (b->active_open == 1)
-		e->flags |= RESET_ACTIVE_OPEN;
-	if (b->active_open == 2)
-		e->flags |= RESET_PASSIVE_OPEN;
-	e->owner = b->owner;
-	e->how = b->how;
-	e->cookie = b->cookie;
-	e->opened_ns = b->opened_ns;
-	e->closed_ns = b->closed_ns;
-	e->ended = b->ended;
-	e->exit_code = b->exit_code;
-	e->left_state = b->left_state;
-}
-
 /* stopping tells whether current is closing the listener that this unaccepted
  * child belongs to. */
 static __always_inline struct listener_stop *stopping(const struct tuple *t)
@@ -98,14 +45,6 @@ static __always_inline struct listener_stop *stopping(const struct tuple *t)
 	struct listener_stop *l = bpf_map_lookup_elem(&listener_stops, &tid);
 
 	return l && l->netns == t->netns && l->port == t->local_port ? l : NULL;
-}
-
-/* doubt asks whoever closes the socket next to tell (tcp_destroy_sock): a
- * stored owner may have handed the socket on. After close nobody can hold it. */
-static __always_inline void doubt(struct reset_event *e)
-{
-	if (e->flags & RESET_HAS_FILE)
-		e->flags |= RESET_DOUBT;
 }
 
 static __always_inline void outsider(struct reset_event *e, struct task_struct *task)
@@ -187,7 +126,7 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		t.netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
 	}
 	if (skb) {
-		read_segment(&t, &seg, skb);
+		read_segment(&t, &seg, skb, BPF_CORE_READ(skb, transport_header));
 		answered(cpu, &t, &seg);
 	}
 	/* the kernel never answers a RST with a RST */

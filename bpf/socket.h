@@ -36,17 +36,17 @@ static __always_inline void sock_tuple(struct tuple *t, struct inet_sock *inet)
 struct segment {
 	u32 seq, ack, len;
 	u8 flags;
-	u8 ok;
+	u8 options; /* bytes of TCP options */
 	u16 pad;
 };
 
-/* read_segment takes the tuple and the header fields of the segment that
- * provoked a reset. Only probe reads: skb may be NULL or any pointer. */
-static __always_inline void read_segment(struct tuple *t, struct segment *s, struct sk_buff *skb)
+/* read_segment takes the tuple and the header fields of a segment whose TCP
+ * header is at tcp_off, as the receiver sees it. Only probe reads: skb may be
+ * NULL or any pointer. */
+static __always_inline void read_segment(struct tuple *t, struct segment *s, struct sk_buff *skb, u32 tcp_off)
 {
 	unsigned char *head = BPF_CORE_READ(skb, head);
 	u16 net_off = BPF_CORE_READ(skb, network_header);
-	u16 tcp_off = BPF_CORE_READ(skb, transport_header);
 	struct tcp_header th;
 	struct ipv4_header ip;
 	u32 length;
@@ -65,7 +65,7 @@ static __always_inline void read_segment(struct tuple *t, struct segment *s, str
 			return;
 		__builtin_memcpy(t->local_addr, ip6.daddr, 16);
 		__builtin_memcpy(t->peer_addr, ip6.saddr, 16);
-		length = bpf_ntohs(ip6.payload_len) + sizeof(ip6) - (u16)(tcp_off - net_off);
+		length = bpf_ntohs(ip6.payload_len) + sizeof(ip6) - (tcp_off - net_off);
 	}
 	t->local_port = bpf_ntohs(th.dest);
 	t->peer_port = bpf_ntohs(th.source);
@@ -74,7 +74,7 @@ static __always_inline void read_segment(struct tuple *t, struct segment *s, str
 	s->flags = th.flags;
 	length -= (th.doff >> 4) * 4;
 	s->len = length < 0x80000000 ? length : 0;
-	s->ok = 1;
+	s->options = (th.doff >> 4) * 4 - 20;
 }
 
 /* flow: one direction of a conntrack entry. */
@@ -240,6 +240,20 @@ static __always_inline void fill_sock(struct reset_event *e, struct tcp_sock *tp
 	if ((s32)(data - heard) > 0)
 		heard = data;
 	e->heard_ago_jiffies = now - heard;
+}
+
+/* small_socket describes a socket that is not a full one. Only probe reads: a
+ * minisocket has few of a socket's fields, and sk may be one of a listener that
+ * the verifier takes for NULL-free. */
+static __always_inline void small_socket(struct reset_event *e, struct sock *sk, u8 state)
+{
+	if (state != TCP_TIME_WAIT) {
+		e->socket = SOCKET_REQUEST;
+		return;
+	}
+	e->socket = SOCKET_TIMEWAIT;
+	e->tw_substate = BPF_CORE_READ((struct inet_timewait_sock *)sk, tw_substate);
+	e->rcv_nxt = BPF_CORE_READ(sk, __sk_common.skc_tw_rcv_nxt);
 }
 
 #endif

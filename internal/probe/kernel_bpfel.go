@@ -366,16 +366,20 @@ const (
 	kernelMapTombstones             = "tombstones"
 	kernelProgEmptyInetSockSetState = "empty__inet_sock_set_state"
 	kernelProgIterTaskFile          = "iter__task_file"
+	kernelProgReasonKfreeSkb        = "reason__kfree_skb"
 	kernelProgSampleClock           = "sample_clock"
 	kernelProgShadowTcpReceiveReset = "shadow__tcp_receive_reset"
 	kernelProgShadowTcpSendReset    = "shadow__tcp_send_reset"
 	kernelProgTpBtfInetSockSetState = "tp_btf__inet_sock_set_state"
+	kernelProgTpBtfKfreeSkb         = "tp_btf__kfree_skb"
+	kernelProgTpBtfNetDevQueue      = "tp_btf__net_dev_queue"
 	kernelProgTpBtfTcpDestroySock   = "tp_btf__tcp_destroy_sock"
 	kernelProgTpBtfTcpReceiveReset  = "tp_btf__tcp_receive_reset"
 	kernelProgTpBtfTcpSendReset     = "tp_btf__tcp_send_reset"
 	kernelVarBudgetWindow           = "budget_window"
 	kernelVarDoubtsDone             = "doubts_done"
 	kernelVarDoubtsMade             = "doubts_made"
+	kernelVarDropNotSpecified       = "drop_not_specified"
 	kernelVarDropReasons            = "drop_reasons"
 	kernelVarFilters                = "filters"
 	kernelVarFullBudget             = "full_budget"
@@ -396,11 +400,13 @@ const (
 	kernelVarKeepStormShape         = "keep_storm_shape"
 	kernelVarNewBudget              = "new_budget"
 	kernelVarNewUsed                = "new_used"
+	kernelVarPadSide                = "pad_side"
 	kernelVarPadUsed                = "pad_used"
 	kernelVarReadingCalls           = "reading_calls"
 	kernelVarSelfTgid               = "self_tgid"
 	kernelVarShutdownCall           = "shutdown_call"
 	kernelVarStormSide              = "storm_side"
+	kernelVarStormsMade             = "storms_made"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -447,10 +453,13 @@ type kernelSpecs struct {
 type kernelProgramSpecs struct {
 	EmptyInetSockSetState *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
 	IterTaskFile          *ebpf.ProgramSpec `ebpf:"iter__task_file"`
+	ReasonKfreeSkb        *ebpf.ProgramSpec `ebpf:"reason__kfree_skb"`
 	SampleClock           *ebpf.ProgramSpec `ebpf:"sample_clock"`
 	ShadowTcpReceiveReset *ebpf.ProgramSpec `ebpf:"shadow__tcp_receive_reset"`
 	ShadowTcpSendReset    *ebpf.ProgramSpec `ebpf:"shadow__tcp_send_reset"`
 	TpBtfInetSockSetState *ebpf.ProgramSpec `ebpf:"tp_btf__inet_sock_set_state"`
+	TpBtfKfreeSkb         *ebpf.ProgramSpec `ebpf:"tp_btf__kfree_skb"`
+	TpBtfNetDevQueue      *ebpf.ProgramSpec `ebpf:"tp_btf__net_dev_queue"`
 	TpBtfTcpDestroySock   *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_destroy_sock"`
 	TpBtfTcpReceiveReset  *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_receive_reset"`
 	TpBtfTcpSendReset     *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_send_reset"`
@@ -478,34 +487,37 @@ type kernelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
-	BudgetWindow    *ebpf.VariableSpec `ebpf:"budget_window"`
-	DoubtsDone      *ebpf.VariableSpec `ebpf:"doubts_done"`
-	DoubtsMade      *ebpf.VariableSpec `ebpf:"doubts_made"`
-	DropReasons     *ebpf.VariableSpec `ebpf:"drop_reasons"`
-	Filters         *ebpf.VariableSpec `ebpf:"filters"`
-	FullBudget      *ebpf.VariableSpec `ebpf:"full_budget"`
-	FullUsed        *ebpf.VariableSpec `ebpf:"full_used"`
-	KeepCloserEvent *ebpf.VariableSpec `ebpf:"keep_closer_event"`
-	KeepDirection   *ebpf.VariableSpec `ebpf:"keep_direction"`
-	KeepEndedBy     *ebpf.VariableSpec `ebpf:"keep_ended_by"`
-	KeepHolder      *ebpf.VariableSpec `ebpf:"keep_holder"`
-	KeepOwnerHow    *ebpf.VariableSpec `ebpf:"keep_owner_how"`
-	KeepRecordKind  *ebpf.VariableSpec `ebpf:"keep_record_kind"`
-	KeepResetEffect *ebpf.VariableSpec `ebpf:"keep_reset_effect"`
-	KeepResetEvent  *ebpf.VariableSpec `ebpf:"keep_reset_event"`
-	KeepResetFlags  *ebpf.VariableSpec `ebpf:"keep_reset_flags"`
-	KeepResetHook   *ebpf.VariableSpec `ebpf:"keep_reset_hook"`
-	KeepSocketKind  *ebpf.VariableSpec `ebpf:"keep_socket_kind"`
-	KeepStorm       *ebpf.VariableSpec `ebpf:"keep_storm"`
-	KeepStormKey    *ebpf.VariableSpec `ebpf:"keep_storm_key"`
-	KeepStormShape  *ebpf.VariableSpec `ebpf:"keep_storm_shape"`
-	NewBudget       *ebpf.VariableSpec `ebpf:"new_budget"`
-	NewUsed         *ebpf.VariableSpec `ebpf:"new_used"`
-	PadUsed         *ebpf.VariableSpec `ebpf:"pad_used"`
-	ReadingCalls    *ebpf.VariableSpec `ebpf:"reading_calls"`
-	SelfTgid        *ebpf.VariableSpec `ebpf:"self_tgid"`
-	ShutdownCall    *ebpf.VariableSpec `ebpf:"shutdown_call"`
-	StormSide       *ebpf.VariableSpec `ebpf:"storm_side"`
+	BudgetWindow     *ebpf.VariableSpec `ebpf:"budget_window"`
+	DoubtsDone       *ebpf.VariableSpec `ebpf:"doubts_done"`
+	DoubtsMade       *ebpf.VariableSpec `ebpf:"doubts_made"`
+	DropNotSpecified *ebpf.VariableSpec `ebpf:"drop_not_specified"`
+	DropReasons      *ebpf.VariableSpec `ebpf:"drop_reasons"`
+	Filters          *ebpf.VariableSpec `ebpf:"filters"`
+	FullBudget       *ebpf.VariableSpec `ebpf:"full_budget"`
+	FullUsed         *ebpf.VariableSpec `ebpf:"full_used"`
+	KeepCloserEvent  *ebpf.VariableSpec `ebpf:"keep_closer_event"`
+	KeepDirection    *ebpf.VariableSpec `ebpf:"keep_direction"`
+	KeepEndedBy      *ebpf.VariableSpec `ebpf:"keep_ended_by"`
+	KeepHolder       *ebpf.VariableSpec `ebpf:"keep_holder"`
+	KeepOwnerHow     *ebpf.VariableSpec `ebpf:"keep_owner_how"`
+	KeepRecordKind   *ebpf.VariableSpec `ebpf:"keep_record_kind"`
+	KeepResetEffect  *ebpf.VariableSpec `ebpf:"keep_reset_effect"`
+	KeepResetEvent   *ebpf.VariableSpec `ebpf:"keep_reset_event"`
+	KeepResetFlags   *ebpf.VariableSpec `ebpf:"keep_reset_flags"`
+	KeepResetHook    *ebpf.VariableSpec `ebpf:"keep_reset_hook"`
+	KeepSocketKind   *ebpf.VariableSpec `ebpf:"keep_socket_kind"`
+	KeepStorm        *ebpf.VariableSpec `ebpf:"keep_storm"`
+	KeepStormKey     *ebpf.VariableSpec `ebpf:"keep_storm_key"`
+	KeepStormShape   *ebpf.VariableSpec `ebpf:"keep_storm_shape"`
+	NewBudget        *ebpf.VariableSpec `ebpf:"new_budget"`
+	NewUsed          *ebpf.VariableSpec `ebpf:"new_used"`
+	PadSide          *ebpf.VariableSpec `ebpf:"pad_side"`
+	PadUsed          *ebpf.VariableSpec `ebpf:"pad_used"`
+	ReadingCalls     *ebpf.VariableSpec `ebpf:"reading_calls"`
+	SelfTgid         *ebpf.VariableSpec `ebpf:"self_tgid"`
+	ShutdownCall     *ebpf.VariableSpec `ebpf:"shutdown_call"`
+	StormSide        *ebpf.VariableSpec `ebpf:"storm_side"`
+	StormsMade       *ebpf.VariableSpec `ebpf:"storms_made"`
 }
 
 // kernelObjects contains all objects after they have been loaded into the kernel.
@@ -563,34 +575,37 @@ func (m *kernelMaps) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
-	BudgetWindow    *ebpf.Variable `ebpf:"budget_window"`
-	DoubtsDone      *ebpf.Variable `ebpf:"doubts_done"`
-	DoubtsMade      *ebpf.Variable `ebpf:"doubts_made"`
-	DropReasons     *ebpf.Variable `ebpf:"drop_reasons"`
-	Filters         *ebpf.Variable `ebpf:"filters"`
-	FullBudget      *ebpf.Variable `ebpf:"full_budget"`
-	FullUsed        *ebpf.Variable `ebpf:"full_used"`
-	KeepCloserEvent *ebpf.Variable `ebpf:"keep_closer_event"`
-	KeepDirection   *ebpf.Variable `ebpf:"keep_direction"`
-	KeepEndedBy     *ebpf.Variable `ebpf:"keep_ended_by"`
-	KeepHolder      *ebpf.Variable `ebpf:"keep_holder"`
-	KeepOwnerHow    *ebpf.Variable `ebpf:"keep_owner_how"`
-	KeepRecordKind  *ebpf.Variable `ebpf:"keep_record_kind"`
-	KeepResetEffect *ebpf.Variable `ebpf:"keep_reset_effect"`
-	KeepResetEvent  *ebpf.Variable `ebpf:"keep_reset_event"`
-	KeepResetFlags  *ebpf.Variable `ebpf:"keep_reset_flags"`
-	KeepResetHook   *ebpf.Variable `ebpf:"keep_reset_hook"`
-	KeepSocketKind  *ebpf.Variable `ebpf:"keep_socket_kind"`
-	KeepStorm       *ebpf.Variable `ebpf:"keep_storm"`
-	KeepStormKey    *ebpf.Variable `ebpf:"keep_storm_key"`
-	KeepStormShape  *ebpf.Variable `ebpf:"keep_storm_shape"`
-	NewBudget       *ebpf.Variable `ebpf:"new_budget"`
-	NewUsed         *ebpf.Variable `ebpf:"new_used"`
-	PadUsed         *ebpf.Variable `ebpf:"pad_used"`
-	ReadingCalls    *ebpf.Variable `ebpf:"reading_calls"`
-	SelfTgid        *ebpf.Variable `ebpf:"self_tgid"`
-	ShutdownCall    *ebpf.Variable `ebpf:"shutdown_call"`
-	StormSide       *ebpf.Variable `ebpf:"storm_side"`
+	BudgetWindow     *ebpf.Variable `ebpf:"budget_window"`
+	DoubtsDone       *ebpf.Variable `ebpf:"doubts_done"`
+	DoubtsMade       *ebpf.Variable `ebpf:"doubts_made"`
+	DropNotSpecified *ebpf.Variable `ebpf:"drop_not_specified"`
+	DropReasons      *ebpf.Variable `ebpf:"drop_reasons"`
+	Filters          *ebpf.Variable `ebpf:"filters"`
+	FullBudget       *ebpf.Variable `ebpf:"full_budget"`
+	FullUsed         *ebpf.Variable `ebpf:"full_used"`
+	KeepCloserEvent  *ebpf.Variable `ebpf:"keep_closer_event"`
+	KeepDirection    *ebpf.Variable `ebpf:"keep_direction"`
+	KeepEndedBy      *ebpf.Variable `ebpf:"keep_ended_by"`
+	KeepHolder       *ebpf.Variable `ebpf:"keep_holder"`
+	KeepOwnerHow     *ebpf.Variable `ebpf:"keep_owner_how"`
+	KeepRecordKind   *ebpf.Variable `ebpf:"keep_record_kind"`
+	KeepResetEffect  *ebpf.Variable `ebpf:"keep_reset_effect"`
+	KeepResetEvent   *ebpf.Variable `ebpf:"keep_reset_event"`
+	KeepResetFlags   *ebpf.Variable `ebpf:"keep_reset_flags"`
+	KeepResetHook    *ebpf.Variable `ebpf:"keep_reset_hook"`
+	KeepSocketKind   *ebpf.Variable `ebpf:"keep_socket_kind"`
+	KeepStorm        *ebpf.Variable `ebpf:"keep_storm"`
+	KeepStormKey     *ebpf.Variable `ebpf:"keep_storm_key"`
+	KeepStormShape   *ebpf.Variable `ebpf:"keep_storm_shape"`
+	NewBudget        *ebpf.Variable `ebpf:"new_budget"`
+	NewUsed          *ebpf.Variable `ebpf:"new_used"`
+	PadSide          *ebpf.Variable `ebpf:"pad_side"`
+	PadUsed          *ebpf.Variable `ebpf:"pad_used"`
+	ReadingCalls     *ebpf.Variable `ebpf:"reading_calls"`
+	SelfTgid         *ebpf.Variable `ebpf:"self_tgid"`
+	ShutdownCall     *ebpf.Variable `ebpf:"shutdown_call"`
+	StormSide        *ebpf.Variable `ebpf:"storm_side"`
+	StormsMade       *ebpf.Variable `ebpf:"storms_made"`
 }
 
 // kernelPrograms contains all programs after they have been loaded into the kernel.
@@ -599,10 +614,13 @@ type kernelVariables struct {
 type kernelPrograms struct {
 	EmptyInetSockSetState *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
 	IterTaskFile          *ebpf.Program `ebpf:"iter__task_file"`
+	ReasonKfreeSkb        *ebpf.Program `ebpf:"reason__kfree_skb"`
 	SampleClock           *ebpf.Program `ebpf:"sample_clock"`
 	ShadowTcpReceiveReset *ebpf.Program `ebpf:"shadow__tcp_receive_reset"`
 	ShadowTcpSendReset    *ebpf.Program `ebpf:"shadow__tcp_send_reset"`
 	TpBtfInetSockSetState *ebpf.Program `ebpf:"tp_btf__inet_sock_set_state"`
+	TpBtfKfreeSkb         *ebpf.Program `ebpf:"tp_btf__kfree_skb"`
+	TpBtfNetDevQueue      *ebpf.Program `ebpf:"tp_btf__net_dev_queue"`
 	TpBtfTcpDestroySock   *ebpf.Program `ebpf:"tp_btf__tcp_destroy_sock"`
 	TpBtfTcpReceiveReset  *ebpf.Program `ebpf:"tp_btf__tcp_receive_reset"`
 	TpBtfTcpSendReset     *ebpf.Program `ebpf:"tp_btf__tcp_send_reset"`
@@ -612,10 +630,13 @@ func (p *kernelPrograms) Close() error {
 	return _KernelClose(
 		p.EmptyInetSockSetState,
 		p.IterTaskFile,
+		p.ReasonKfreeSkb,
 		p.SampleClock,
 		p.ShadowTcpReceiveReset,
 		p.ShadowTcpSendReset,
 		p.TpBtfInetSockSetState,
+		p.TpBtfKfreeSkb,
+		p.TpBtfNetDevQueue,
 		p.TpBtfTcpDestroySock,
 		p.TpBtfTcpReceiveReset,
 		p.TpBtfTcpSendReset,
