@@ -239,7 +239,6 @@ const (
 	kernelResetFlagsRESET_COUNTERS     kernelResetFlags = 8192
 	kernelResetFlagsRESET_NAT          kernelResetFlags = 16384
 	kernelResetFlagsRESET_ACTOR        kernelResetFlags = 32768
-	kernelResetFlagsRESET_FORWARDED    kernelResetFlags = 65536
 )
 
 type kernelResetHook uint32

@@ -207,7 +207,11 @@ func PairKey(e *ResetEvent) (seq, second uint32, ok bool) {
 
 func (n *Names) hook(e *ResetEvent, r *event.Reset) {
 	killed, ignored, unknown, refused := event.EffectKilled, event.EffectIgnored, event.EffectUnknown, event.EffectRefused
-	switch kernelResetHook(e.Hook) {
+	hook := kernelResetHook(e.Hook)
+	if hook == 0 && !Sent(e) {
+		hook = kernelResetHookHOOK_RECEIVE // a recording older than this field
+	}
+	switch hook {
 	case kernelResetHookHOOK_RECEIVE:
 		r.Hook, r.Effect = event.HookReceive, &killed
 		if n.States[e.State] == "SYN_SENT" {
