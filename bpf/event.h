@@ -219,7 +219,8 @@ struct storm_key {
 	__u32 owner_tgid;
 	__u32 netns;
 	__u32 flags;
-	__u16 local_port; /* 0: several */
+	__u16 local_port; /* 0: several, or the local side connected */
+	__u16 peer_port;  /* 0: several, or the peer connected */
 	__u16 reason;
 	__u16 drop_reason;
 	__u8 hook;
@@ -236,6 +237,7 @@ struct storm_key {
 	__u8 effect;
 	__u8 shape;
 	__u8 side;  /* storm_side when it was counted */
+	__u8 pad[6];
 };
 
 struct storm {

@@ -140,6 +140,14 @@ struct {
 	__type(value, struct storm);
 } storms_any SEC(".maps");
 
+/* What that has no room for: only of which kind. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 512);
+	__type(key, struct storm_key);
+	__type(value, struct storm);
+} storms_rest SEC(".maps");
+
 u32 storm_side = 0;
 u32 pad_side = 0;
 u64 storms_made = 0; /* entries made so far, so that quiet times need no look */

@@ -95,7 +95,11 @@ static __always_inline void fill_key(struct storm_key *k, const struct reset_eve
 	__builtin_memcpy(k->peer_addr, e->peer_addr, 16);
 	k->netns = e->netns;
 	k->flags = e->flags & ~(RESET_DOUBT | RESET_RECOVERED | RESET_NAT);
-	k->local_port = e->local_port;
+	/* the port of the side that was connected to; the other's is one of thousands */
+	if (e->flags & RESET_ACTIVE_OPEN || e->state == TCP_SYN_SENT)
+		k->peer_port = e->peer_port;
+	else
+		k->local_port = e->local_port;
 	k->reason = e->reason;
 	k->drop_reason = e->drop_reason;
 	k->hook = e->hook;
@@ -156,11 +160,12 @@ static __always_inline bool aggregate(struct draft *d)
 	if (count_in(&storms_any, d))
 		return true;
 	d->key.local_port = 0;
+	d->key.peer_port = 0;
 	d->key.owner_tgid = 0;
 	d->key.owner_start_ns = 0;
 	d->key.netns = 0;
 	__builtin_memset(&d->event.owner, 0, sizeof(d->event.owner));
-	return count_in(&storms_any, d);
+	return count_in(&storms_rest, d);
 }
 
 /* take spends one of a budget; who finds it spent writes nothing, so that a

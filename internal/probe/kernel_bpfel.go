@@ -293,6 +293,7 @@ type kernelStormKey struct {
 	Netns        uint32
 	Flags        uint32
 	LocalPort    uint16
+	PeerPort     uint16
 	Reason       uint16
 	DropReason   uint16
 	Hook         uint8
@@ -309,6 +310,7 @@ type kernelStormKey struct {
 	Effect       uint8
 	Shape        uint8
 	Side         uint8
+	Pad          [6]uint8
 }
 
 type kernelStormShape uint32
@@ -362,6 +364,7 @@ const (
 	kernelMapSockOwners             = "sock_owners"
 	kernelMapStorms                 = "storms"
 	kernelMapStormsAny              = "storms_any"
+	kernelMapStormsRest             = "storms_rest"
 	kernelMapTombstones             = "tombstones"
 	kernelProgEmptyInetSockSetState = "empty__inet_sock_set_state"
 	kernelProgIterTaskFile          = "iter__task_file"
@@ -479,6 +482,7 @@ type kernelMapSpecs struct {
 	SockOwners    *ebpf.MapSpec `ebpf:"sock_owners"`
 	Storms        *ebpf.MapSpec `ebpf:"storms"`
 	StormsAny     *ebpf.MapSpec `ebpf:"storms_any"`
+	StormsRest    *ebpf.MapSpec `ebpf:"storms_rest"`
 	Tombstones    *ebpf.MapSpec `ebpf:"tombstones"`
 }
 
@@ -550,6 +554,7 @@ type kernelMaps struct {
 	SockOwners    *ebpf.Map `ebpf:"sock_owners"`
 	Storms        *ebpf.Map `ebpf:"storms"`
 	StormsAny     *ebpf.Map `ebpf:"storms_any"`
+	StormsRest    *ebpf.Map `ebpf:"storms_rest"`
 	Tombstones    *ebpf.Map `ebpf:"tombstones"`
 }
 
@@ -566,6 +571,7 @@ func (m *kernelMaps) Close() error {
 		m.SockOwners,
 		m.Storms,
 		m.StormsAny,
+		m.StormsRest,
 		m.Tombstones,
 	)
 }

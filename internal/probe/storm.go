@@ -20,10 +20,15 @@ type (
 func StormOf(e *ResetEvent) StormKey {
 	k := StormKey{
 		OwnerStartNs: e.Owner.StartNs, OwnerTgid: e.Owner.Tgid, PeerAddr: e.PeerAddr, Netns: e.Netns,
-		Flags: e.Flags & stormFlags, LocalPort: e.LocalPort, Reason: e.Reason, DropReason: e.DropReason,
+		Flags: e.Flags & stormFlags, Reason: e.Reason, DropReason: e.DropReason,
 		Hook: e.Hook, Direction: e.Direction, Socket: e.Socket, State: e.State, PrevState: e.PrevState,
 		TwSubstate: e.TwSubstate, LeftState: e.LeftState, TriggerFlags: e.TriggerFlags, Ended: e.Ended,
 		Shutdown: e.Shutdown, How: e.How, Effect: e.Effect,
+	}
+	if has(e, kernelResetFlagsRESET_ACTIVE_OPEN) || e.State == synSent {
+		k.PeerPort = e.PeerPort
+	} else {
+		k.LocalPort = e.LocalPort
 	}
 	set := func(bit kernelStormShape, is bool) {
 		if is {
@@ -40,6 +45,8 @@ func StormOf(e *ResetEvent) StormKey {
 	set(kernelStormShapeSHAPE_UNACKED, e.SndNxt != e.SndUna)
 	return k
 }
+
+const synSent = 2 // TCP_SYN_SENT is ABI (include/net/tcp_states.h)
 
 // stormFlags leaves out what differs between resets of one cause.
 const stormFlags = ^uint32(kernelResetFlagsRESET_DOUBT | kernelResetFlagsRESET_RECOVERED | kernelResetFlagsRESET_NAT)
@@ -98,7 +105,7 @@ func (l *Live) Storms() ([]Counted, error) {
 	}
 	var out []Counted
 	left := false
-	for _, name := range []string{"storms", "storms_any"} {
+	for _, name := range []string{"storms", "storms_any", "storms_rest"} {
 		got, more, err := l.takeStorms(l.coll.Maps[name], uint8(working))
 		if err != nil {
 			return out, err
@@ -194,7 +201,6 @@ func PairKey(e *ResetEvent) (seq, second uint32, ok bool) {
 		}
 		return seq, second, true
 	case kernelResetHookHOOK_RECEIVE:
-		const synSent = 2 // TCP_SYN_SENT is ABI (include/net/tcp_states.h)
 		if e.State != synSent {
 			seq = e.RcvNxt
 		}
