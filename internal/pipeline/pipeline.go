@@ -103,7 +103,7 @@ func Live(ctx context.Context, opts Options) error {
 	}
 	defer live.Close()
 	for _, h := range live.Hooks() {
-		if !h.Attached && !errors.Is(h.Err, probe.ErrNotRequested) {
+		if !h.Silent() {
 			opts.Warnings = append(opts.Warnings, fmt.Sprintf("hook %s is not attached: %v; without it %s", h.Hook.Name, h.Err, h.Hook.Without))
 			opts.Log.Warn().Str("hook", h.Hook.Name).Err(h.Err).Msg("optional hook not attached: " + h.Hook.Without)
 		}

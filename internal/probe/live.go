@@ -140,8 +140,10 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Optio
 	var missing error
 	for _, h := range Hooks {
 		st := HookState{Hook: h}
-		if h.OnRequest != "" && !opts.Firewall {
-			st.Err = ErrNotRequested
+		if h.OnRequest != "" {
+			st.Err = l.request(opts)
+		}
+		if st.Err != nil {
 			l.states = append(l.states, st)
 			continue
 		}
@@ -159,6 +161,24 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Optio
 	return missing
 }
 
+// request tells whether the hook for every packet is asked for and needed.
+func (l *Live) request(opts Options) error {
+	switch {
+	case !opts.Firewall:
+		return ErrNotRequested
+	case l.links["firewall-ipv4"] != nil && l.links["firewall-ipv6"] != nil:
+		return ErrNotNeeded
+	}
+	// One of them would tell each reset twice.
+	for _, name := range []string{"firewall-ipv4", "firewall-ipv6"} {
+		if lnk := l.links[name]; lnk != nil {
+			lnk.Close()
+			delete(l.links, name)
+		}
+	}
+	return nil
+}
+
 func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, c Candidate) error {
 	if c.Args > 0 {
 		switch n := tracepointArgs(kernel, c.Target); {
@@ -171,6 +191,11 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 	one := spec.Copy()
 	one.Programs = map[string]*ebpf.ProgramSpec{c.Program: spec.Programs[c.Program]}
 	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps})
+	if err != nil && c.Kind == "fentry" {
+		// The library's words for it would be about memory limits.
+		l.log.Debug().Err(err).Str("program", c.Program).Msg("not loaded")
+		return fmt.Errorf("this kernel has no function %s, or lets no BPF program attach to its functions (fentry)", c.Target)
+	}
 	if err != nil {
 		return fmt.Errorf("load %s: %w", c.Program, err)
 	}
@@ -178,7 +203,7 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 	prog := coll.Programs[c.Program]
 	l.progs[c.Program] = prog
 	switch c.Kind {
-	case "tp_btf":
+	case "tp_btf", "fentry":
 		lnk, err := link.AttachTracing(link.TracingOptions{Program: prog})
 		if err != nil {
 			return fmt.Errorf("attach %s: %w", c.Program, err)

@@ -157,10 +157,18 @@ func (l *Live) NetNSHits() (map[uint32]Hits, error) {
 		return out, nil
 	}
 	var ns uint32
-	var h kernelNetnsHits
+	var per []kernelNetnsHits
 	it := l.coll.Maps["netns_counts"].Iterate()
-	for it.Next(&ns, &h) {
-		out[ns] = Hits{h.Hits[kernelResetHookHOOK_SEND], h.Hits[kernelResetHookHOOK_RECEIVE], h.Hits[kernelResetHookHOOK_DROP], h.Hits[kernelResetHookHOOK_FIREWALL]}
+	for it.Next(&ns, &per) {
+		var sum Hits
+		for i := range per {
+			h := &per[i].Hits
+			sum.Sent += h[kernelResetHookHOOK_SEND]
+			sum.Received += h[kernelResetHookHOOK_RECEIVE]
+			sum.Refused += h[kernelResetHookHOOK_DROP]
+			sum.Firewall += h[kernelResetHookHOOK_FIREWALL]
+		}
+		out[ns] = sum
 	}
 	if err := it.Err(); err != nil {
 		return out, fmt.Errorf("read hits by network namespace: %w", err)
