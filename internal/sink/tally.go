@@ -137,8 +137,8 @@ func (t *Tally) addServer(r *event.Reset) {
 	}
 }
 
-// Summary is the state so far. Host hooks are not counted here: Account and
-// Warnings are the caller's to fill in.
+// Summary is the state so far. Account, Checks, Gaps, Hidden and Warnings are
+// the caller's to fill in, and the scope where it is not the session.
 func (t *Tally) Summary(now time.Time) event.Summary {
 	s := event.Summary{
 		Type: "summary", Schema: event.Schema, Host: t.Host, Time: now.UTC(),
@@ -148,6 +148,7 @@ func (t *Tally) Summary(now time.Time) event.Summary {
 		ByRemote:  t.remote.rows(remoteString),
 		Verdicts:  make([]event.VerdictTally, 0, len(t.verdicts)),
 		Servers:   make([]event.Server, 0, len(t.servers)),
+		Scope:     event.ScopeSession,
 		Warnings:  []string{},
 	}
 	if !t.Start.IsZero() {
