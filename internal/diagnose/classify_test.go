@@ -128,6 +128,12 @@ func TestClassify(t *testing.T) {
 		}
 		seen[c.want] = true
 	}
+	for _, c := range rejected {
+		if got := Classify(c.reset()); got != c.want {
+			t.Errorf("%s: cause %s, want %s", c.name, got, c.want)
+		}
+		seen[c.want] = true
+	}
 	for _, c := range causes {
 		if !seen[c.ID] {
 			t.Errorf("cause %s has no test", c.ID)
@@ -137,7 +143,7 @@ func TestClassify(t *testing.T) {
 
 // TestClassifyRows: a row whose cause no table knows would print as nonsense.
 func TestClassifyRows(t *testing.T) {
-	for _, table := range [][]row{activeRows, passiveRows, receivedRows} {
+	for _, table := range tables {
 		for _, r := range table {
 			if _, ok := LookupCause(r.cause); !ok {
 				t.Errorf("row %q gives the unknown cause %s", r.name, r.cause)
