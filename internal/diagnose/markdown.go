@@ -41,6 +41,9 @@ func WriteRules(w io.Writer) error {
 	b.WriteString("# Rules\n\nThe first rule with a case whose conditions all hold gives the verdict. Words in braces stand for values of the record; a line whose value is not known is left out.\n")
 	for _, r := range Rules() {
 		fmt.Fprintf(&b, "\n## %s\n\n*%s*\n", r.ID, r.Title)
+		if r.Harmless {
+			b.WriteString("\nExpected: `--quiet-expected` hides it, unless it is no more than possible.\n")
+		}
 		for _, c := range r.Cases {
 			fmt.Fprintf(&b, "\n%s (%s), when\n\n", c.Confidence, c.View)
 			for _, w := range c.When {

@@ -16,7 +16,7 @@ import (
 func TestJSONGolden(t *testing.T) {
 	var out bytes.Buffer
 	j := NewJSON(&out)
-	for _, s := range samples() {
+	for _, s := range append(samples(), shared()...) {
 		if err := j.Reset(&s.r, s.x); err != nil {
 			t.Fatal(err)
 		}
@@ -161,6 +161,7 @@ func BenchmarkText(b *testing.B) {
 	s := samples()[0]
 	b.ReportAllocs()
 	for b.Loop() {
+		s.r.Time = s.r.Time.Add(foldWindow / foldAfter) // as fast as nothing is folded
 		if err := x.Reset(&s.r, s.x); err != nil {
 			b.Fatal(err)
 		}

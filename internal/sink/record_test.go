@@ -37,6 +37,8 @@ func end(s string) event.Endpoint {
 	return event.Endpoint{Address: ap.Addr(), Port: ap.Port()}
 }
 
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
 func at(s string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
