@@ -305,6 +305,7 @@ type Facts struct {
 	TombstoneState string // state in which that socket was left
 	FileRefs       int64  // references to the socket's file at the reset
 	SegmentRST     bool   // the segment was itself a RST (hook drop, firewall)
+	Forwarded      bool   // hook firewall: the rejected segment was being forwarded, neither end is here
 	// NoLocalSender: the RST claims to come from this host, no hook saw it being
 	// sent, and nothing that could hide it was missed or filtered.
 	NoLocalSender bool
