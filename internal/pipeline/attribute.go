@@ -137,6 +137,9 @@ func (s *session) byCloser(p *pending, res *Resolution) {
 		if !probe.Listened(&p.raw) {
 			res.Owner, res.Source = nil, event.SourceNone
 		}
+	case anySame(p.holders, &p.raw.Owner) && !allSame(p.holders):
+		// A leaked descriptor closed last, but both held the socket at the walk:
+		// the one that opened it is named, not proven.
 	default:
 		res.Owner, res.Source, res.Proven = nil, event.SourceNone, false
 	}

@@ -28,6 +28,8 @@ import (
 const (
 	holdMax       = 500e6 // the longest a record waits for its owner or a first probe
 	holdJoin      = 20e6  // a received reset that may be none waits for the send that follows in the same softirq
+	holdTwin      = 150e6 // the other end on this host tells later where a process has the socket locked
+	holdOthers    = 100e6 // a walk for the other holders of a socket whose owner is certain
 	holdTombstone = 4e6   // a late segment can be microseconds ahead of its tombstone
 	walkAfter     = 350e6 // a doubtful record that nobody closed asks for a descriptor walk
 	orderSlack    = 1e6   // between taking a record's time and submitting it
@@ -82,6 +84,12 @@ type session struct {
 	procs *owner.Resolver
 	servers
 	finisher
+	twins    twins
+	stories  stories
+	here     here
+	senders  senders
+	buried   []*pending // wait for a tombstone, as they came
+	chores   uint64 // when housekeeping was done last
 	queue    queue
 	byCookie map[uint64][]*pending
 	closers  closers
@@ -90,6 +98,13 @@ type session struct {
 	names    probe.Names
 	seen     bool
 	announce int // budget for describing new processes, refilled with time
+}
+
+func newSession(opts Options, live kernelSide, names probe.Names) *session {
+	return &session{
+		opts: opts, live: live, names: names, byCookie: map[uint64][]*pending{}, closers: newClosers(),
+		stories: newStories(), here: newHere(), senders: newSenders(),
+	}
 }
 
 // Live traces until ctx ends, the count or the duration is reached.
@@ -106,7 +121,7 @@ func Live(ctx context.Context, opts Options) error {
 			opts.Log.Warn().Str("hook", h.Hook.Name).Err(h.Err).Msg("optional hook not attached: " + h.Hook.Without)
 		}
 	}
-	s := &session{opts: opts, live: live, names: live.Names(), byCookie: map[uint64][]*pending{}, closers: newClosers()}
+	s := newSession(opts, live, live.Names())
 	s.walks.log, s.walks.possible = opts.Log, live.First != nil
 	clock := readClock()
 	s.finisher = newFinisher(opts, s.names, clock)
@@ -123,6 +138,7 @@ func Live(ctx context.Context, opts Options) error {
 		}
 	}
 	s.rememberHolders(live.First)
+	s.begin(bootNow())
 	if opts.Ready != nil {
 		if err := opts.Ready(); err != nil {
 			return err
@@ -240,6 +256,8 @@ func (s *session) end(cause error) error {
 		time.Sleep(5 * time.Millisecond)
 	}
 	s.tick(^uint64(0), ^uint64(0), true)
+	s.tellStorms()
+	s.finisher.storms.closed = true
 	if left := counts.Submitted - s.taken - s.undecoded; left <= counts.Submitted {
 		s.undecoded += left
 	}
