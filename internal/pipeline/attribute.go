@@ -219,7 +219,7 @@ func (w *walks) allowed(now uint64) bool {
 // walk asks the kernel once for all doubtful records that need it: shared and
 // listening sockets at once, the others when nobody closed them in time.
 func (s *session) walk(now uint64) {
-	if len(s.queue) == 0 || now == ^uint64(0) {
+	if len(s.queue) == 0 || now == endOfTime {
 		return
 	}
 	need := false

@@ -53,7 +53,7 @@ func (f *finisher) full() bool { return f.opts.Count > 0 && f.delivered >= f.opt
 
 // clockTick follows steps of the wall clock, once a second.
 func (f *finisher) clockTick(now uint64) {
-	if now == ^uint64(0) || now-f.clockRead < 1e9 {
+	if now == endOfTime || now-f.clockRead < 1e9 {
 		return
 	}
 	f.clockRead = now

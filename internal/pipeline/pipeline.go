@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/owner"
@@ -89,7 +88,7 @@ type session struct {
 	here     here
 	senders  senders
 	buried   []*pending // wait for a tombstone, as they came
-	chores   uint64 // when housekeeping was done last
+	chores   uint64     // when housekeeping was done last
 	queue    queue
 	byCookie map[uint64][]*pending
 	closers  closers
@@ -98,13 +97,6 @@ type session struct {
 	names    probe.Names
 	seen     bool
 	announce int // budget for describing new processes, refilled with time
-}
-
-func newSession(opts Options, live kernelSide, names probe.Names) *session {
-	return &session{
-		opts: opts, live: live, names: names, byCookie: map[uint64][]*pending{}, closers: newClosers(),
-		stories: newStories(), here: newHere(), senders: newSenders(),
-	}
 }
 
 // Live traces until ctx ends, the count or the duration is reached.
@@ -255,7 +247,7 @@ func (s *session) end(cause error) error {
 	for until := time.Now().Add(holdMax); s.servers.waiting(s.queue) && time.Now().Before(until); {
 		time.Sleep(5 * time.Millisecond)
 	}
-	s.tick(^uint64(0), ^uint64(0), true)
+	s.tick(endOfTime, endOfTime, true)
 	s.tellStorms()
 	s.finisher.storms.closed = true
 	if left := counts.Submitted - s.taken - s.undecoded; left <= counts.Submitted {
@@ -280,30 +272,6 @@ func (s *session) end(cause error) error {
 		cause = errors.Join(cause, err)
 	}
 	return cause
-}
-
-func bootNow() uint64 { return clockNow(unix.CLOCK_BOOTTIME) }
-
-func clockNow(id int32) uint64 {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(id, &ts)
-	return uint64(ts.Nano())
-}
-
-// readClock takes the wall clock between two readings of the boot clock, so
-// that a preemption between them cannot shift event times by more than the
-// shortest of three tries took.
-func readClock() probe.Clock {
-	best, offset := uint64(1<<62), int64(0)
-	for range 3 {
-		a := bootNow()
-		wall := clockNow(unix.CLOCK_REALTIME)
-		b := bootNow()
-		if b-a < best {
-			best, offset = b-a, int64(wall)-int64(a+(b-a)/2)
-		}
-	}
-	return probe.Clock{Offset: offset}
 }
 
 // nsPath names a process's network namespace for the prober.

@@ -83,7 +83,9 @@ func (s *session) reset(raw *probe.ResetEvent) {
 	s.taken++
 	p := &pending{raw: *raw, until: raw.TimeNs}
 	if probe.Sent(raw) && probe.Triggered(raw) && raw.Cookie != 0 {
-		s.join(raw.Cookie)
+		if !s.join(raw.Cookie) && tearsDown(raw) {
+			s.finisher.storms.tore(raw, 1)
+		}
 	}
 	if hookOf(raw) == hookReceive && probe.MayBeFalse(raw) {
 		p.joinable = true
@@ -125,10 +127,10 @@ func (s *session) reset(raw *probe.ResetEvent) {
 // before this send: tcp_reset() takes a socket out of the tables, so a send
 // provoked by a later segment proves that no RST had arrived (KERNEL.md,
 // hazard 4).
-func (s *session) join(cookie uint64) {
+func (s *session) join(cookie uint64) (found bool) {
 	for _, p := range s.byCookie[cookie] {
 		if p.joinable && !p.joined {
-			p.joined = true
+			found, p.joined = true, true
 			p.until = 0
 			p.doubt = false
 			p.zk = nil
@@ -137,6 +139,7 @@ func (s *session) join(cookie uint64) {
 			s.doubtDone(p)
 		}
 	}
+	return found
 }
 
 // tick releases, in order of event time, what is due: everything up to the

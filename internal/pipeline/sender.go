@@ -85,10 +85,6 @@ func (n *senders) losses(c probe.Counts, undecoded, now uint64) {
 
 // sample compares OutRsts with what was told. pid leads to the namespace.
 func (n *senders) sample(netns, pid uint32, now uint64) (agreement, bool) {
-	if n.budget == 0 {
-		return agreement{}, false
-	}
-	n.budget--
 	out, err := n.outRsts(netns, pid)
 	if err != nil {
 		return agreement{}, false
@@ -125,6 +121,10 @@ func (s *session) noSender(p *pending, now uint64) bool {
 	if n.lostAt != 0 && n.lostAt+lossKeep >= e.TimeNs {
 		return false
 	}
+	if n.budget == 0 {
+		return false
+	}
+	n.budget--
 	// Behind a translation the sender has another address, here or elsewhere.
 	if n.tracked(e.Netns, e.Owner.Tgid) && !p.untranslated {
 		return false

@@ -1,13 +1,8 @@
 package pipeline
 
 import (
-	"cmp"
 	"fmt"
-	"net/netip"
-	"slices"
-	"time"
 
-	"rstwhy/internal/diagnose"
 	"rstwhy/internal/event"
 	"rstwhy/internal/probe"
 )
@@ -27,9 +22,50 @@ type stormSide interface {
 // stormAccount is what became of resets that were only counted, and the
 // verdicts that they may have.
 type stormAccount struct {
-	told, filtered, undecoded uint64
-	closed                    bool // no more will be told
-	verdicts                  map[probe.StormKey]judged
+	told, filtered, joined, undecoded uint64
+	closed                            bool // no more will be told
+	verdicts                          map[probe.StormKey]judged
+	sends                             map[falsePair]uint64 // whose false receive was not told one by one
+}
+
+// falsePair is what a tcp_receive_reset without a RST has in common with the
+// send that follows (KERNEL.md, hazard 4), as far as a storm tells.
+type falsePair struct {
+	netns, pid uint32
+	peer       [16]uint8
+	port       uint16
+}
+
+func falsePairOf(e *probe.ResetEvent) falsePair {
+	return falsePair{e.Netns, e.Owner.Tgid, e.PeerAddr, e.LocalPort}
+}
+
+// tearsDown: a segment met a socket that its process had closed or shut down,
+// and tcp_reset ran before this RST.
+func tearsDown(e *probe.ResetEvent) bool {
+	const full, stateClose = 1, 7 // enum socket_kind; include/net/tcp_states.h
+	return hookOf(e) == hookSend && probe.Triggered(e) && e.Socket == full && e.State == stateClose
+}
+
+// tore notes n sends whose receive may be among the storms of this second.
+func (a *stormAccount) tore(e *probe.ResetEvent, n uint64) {
+	if a.sends == nil || len(a.sends) >= verdictsMax {
+		a.sends = map[falsePair]uint64{}
+	}
+	a.sends[falsePairOf(e)] += n
+}
+
+// join takes from a storm of received resets those that were none.
+func (a *stormAccount) join(e *probe.ResetEvent, n uint64) uint64 {
+	if hookOf(e) != hookReceive || !probe.MayBeFalse(e) {
+		return n
+	}
+	none := min(n, a.sends[falsePairOf(e)])
+	if none > 0 {
+		a.sends[falsePairOf(e)] -= none
+		a.joined += none
+	}
+	return n - none
 }
 
 type judged struct {
@@ -38,19 +74,16 @@ type judged struct {
 }
 
 const (
-	verdictKeep   = 10e9
-	verdictsMax   = 1024
-	stormRemotes  = 64 // addresses, and prefixes of a width, told one by one
-	stormPorts    = 64 // local ports told one by one
-	chores        = 1e9
-	stormLastTime = ^uint64(0)
+	verdictKeep = 10e9
+	verdictsMax = 1024
 )
 
 // settle gives every reset that was only counted its place in the account.
 func (a *stormAccount) settle(acc *event.Account) {
 	acc.Filtered += a.filtered
+	acc.Joined += a.joined
 	acc.LostDecode += a.undecoded
-	acc.Aggregated -= min(acc.Aggregated, a.filtered+a.undecoded)
+	acc.Aggregated -= min(acc.Aggregated, a.filtered+a.joined+a.undecoded)
 	if a.closed && acc.Aggregated > a.told { // counted in a line that could not be read
 		acc.LostDecode += acc.Aggregated - a.told
 		acc.Aggregated = a.told
@@ -59,7 +92,7 @@ func (a *stormAccount) settle(acc *event.Account) {
 
 // remember keeps the verdict of a record for the storm that it may be part of.
 func (a *stormAccount) remember(raw *probe.ResetEvent, r *event.Reset, now uint64) {
-	if r == nil || r.Verdict == nil || now == stormLastTime {
+	if r == nil || r.Verdict == nil || now == endOfTime {
 		return
 	}
 	if len(a.verdicts) >= verdictsMax {
@@ -99,10 +132,16 @@ func (s *session) tellStorms() {
 func (s *session) tellStormed(list []stormed) {
 	var out []*event.Storm
 	for i := range list {
+		if raw := probe.Sample(&list[i].Key, &list[i].Count); tearsDown(&raw) {
+			s.finisher.storms.tore(&raw, list[i].Count.Count)
+		}
+	}
+	for i := range list {
 		if st, ok := s.storm(&list[i]); ok {
 			out = append(out, st)
 		}
 	}
+	clear(s.finisher.storms.sends)
 	for _, st := range collapse(out) {
 		s.finishStorm(st)
 	}
@@ -110,8 +149,11 @@ func (s *session) tellStormed(list []stormed) {
 
 // storm makes the line of one entry; not ok: it is accounted for otherwise.
 func (s *session) storm(in *stormed) (*event.Storm, bool) {
-	n := in.Count.Count
 	raw := probe.Sample(&in.Key, &in.Count)
+	n := s.finisher.storms.join(&raw, in.Count.Count)
+	if n == 0 {
+		return nil, false
+	}
 	res := Resolution{Raw: raw, Owner: s.complete(&raw.Owner), Source: probe.Source(&raw)}
 	if res.Owner != nil && s.mayConcernZooKeeper(&raw, res.Owner.Comm) {
 		s.servers.attach(&res, s.names, s.clock)
@@ -122,14 +164,15 @@ func (s *session) storm(in *stormed) (*event.Storm, bool) {
 		return nil, false
 	}
 	r.Verdict = s.finisher.storms.verdict(&in.Key, in.Count.LastNs)
-	if s.full() || !s.opts.Select.Match(r) {
+	f := &s.opts.Filter // the kernel side applied the rest of it
+	if s.full() || r.Direction == event.Sent && f.NoSent || r.Direction == event.Received && f.NoReceived || !s.opts.Select.Match(r) {
 		s.finisher.storms.filtered += n
 		return nil, false
 	}
 	return &event.Storm{
 		Type: "storm", Schema: event.Schema, Host: s.opts.Host, Time: r.Time,
 		DurationNS: int64(in.Count.LastNs - min(in.Count.FirstNs, in.Count.LastNs)), Count: n, Direction: r.Direction,
-		Cause: diagnose.Classify(r), Owner: r.Owner, LocalPort: in.Key.LocalPort, Remote: probe.StormRemote(&in.Key),
+		Cause: r.Cause, Owner: r.Owner, LocalPort: in.Key.LocalPort, Remote: probe.StormRemote(&in.Key),
 		NetNS: r.NetNS, Effect: r.Effect, Verdict: r.Verdict,
 	}, true
 }
@@ -148,130 +191,4 @@ func (f *finisher) finishStorm(st *event.Storm) {
 			f.err = fmt.Errorf("write storm: %w", err)
 		}
 	}
-}
-
-// stormGroup is what a line says besides address and local port.
-type stormGroup struct {
-	direction event.Direction
-	cause     string
-	pid       uint32
-	started   uint64
-	effect    event.Effect
-	v4        bool
-	netns     uint32
-	port      uint16
-}
-
-func groupOf(st *event.Storm) stormGroup {
-	g := stormGroup{direction: st.Direction, cause: st.Cause, v4: st.Remote.Addr().Is4(), netns: st.NetNS, port: st.LocalPort}
-	if st.Owner != nil {
-		g.pid, g.started = st.Owner.PID, st.Owner.StartBoot
-	}
-	if st.Effect != nil {
-		g.effect = *st.Effect
-	}
-	return g
-}
-
-// collapse joins lines of one group, remote address and local port; a group
-// with many local ports becomes one without, and one with many addresses one of
-// prefixes. The result is in order of time.
-func collapse(in []*event.Storm) []*event.Storm {
-	ports := map[stormGroup]map[uint16]bool{}
-	for _, st := range in {
-		g := groupOf(st)
-		g.port = 0
-		if ports[g] == nil {
-			ports[g] = map[uint16]bool{}
-		}
-		ports[g][st.LocalPort] = true
-	}
-	groups := map[stormGroup][]*event.Storm{}
-	for _, st := range in {
-		g := groupOf(st)
-		all := g
-		all.port = 0
-		if len(ports[all]) > stormPorts {
-			g, st.LocalPort = all, 0
-		}
-		groups[g] = append(groups[g], st)
-	}
-	var out []*event.Storm
-	for g, list := range groups {
-		out = append(out, byPrefix(list, g.v4)...)
-	}
-	slices.SortFunc(out, func(a, b *event.Storm) int {
-		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(b.Count, a.Count), cmp.Compare(a.LocalPort, b.LocalPort),
-			cmp.Compare(a.Remote.String(), b.Remote.String()), cmp.Compare(a.Cause, b.Cause))
-	})
-	return out
-}
-
-// byPrefix widens the remote addresses until stormRemotes lines suffice.
-func byPrefix(list []*event.Storm, v4 bool) []*event.Storm {
-	widths := []int{128, 64, 48, 0}
-	if v4 {
-		widths = []int{32, 24, 16, 0}
-	}
-	for _, bits := range widths {
-		list = joined(list, bits)
-		if len(list) <= stormRemotes {
-			break
-		}
-	}
-	return list
-}
-
-func joined(list []*event.Storm, bits int) []*event.Storm {
-	at := map[netip.Prefix]*event.Storm{}
-	var out []*event.Storm
-	for _, st := range list {
-		st.Remote = netip.PrefixFrom(st.Remote.Addr(), min(bits, st.Remote.Bits())).Masked()
-		if have := at[st.Remote]; have != nil {
-			addStorm(have, st)
-			continue
-		}
-		at[st.Remote] = st
-		out = append(out, st)
-	}
-	return out
-}
-
-// addStorm adds b to a, both of one group.
-func addStorm(a, b *event.Storm) {
-	first := a.Time.Add(-time.Duration(a.DurationNS))
-	if f := b.Time.Add(-time.Duration(b.DurationNS)); f.Before(first) {
-		first = f
-	}
-	if b.Time.After(a.Time) {
-		a.Time = b.Time
-	}
-	a.DurationNS = int64(a.Time.Sub(first))
-	a.Count += b.Count
-	if a.Verdict == nil || b.Verdict == nil || a.Verdict.Rule != b.Verdict.Rule {
-		a.Verdict = nil // not true of all
-	}
-}
-
-// begin takes the first readings, when every hook is attached.
-func (s *session) begin(now uint64) {
-	s.senders.began = now
-	s.housekeeping(now)
-}
-
-// housekeeping does, once a second, what is not tied to a record.
-func (s *session) housekeeping(now uint64) {
-	if now == stormLastTime || now-s.chores < chores && s.chores != 0 {
-		return
-	}
-	s.chores = now
-	s.here.refresh(now, ownEvery)
-	s.twins.expire(now)
-	n := &s.senders
-	n.budget = askBudget
-	n.losses(s.live.Counts(), s.undecoded, now)
-	if s.here.netns != 0 {
-		n.sample(s.here.netns, 0, now)
-	}
-	s.tellStorms()
 }

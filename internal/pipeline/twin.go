@@ -7,7 +7,7 @@ import (
 	"rstwhy/internal/probe"
 )
 
-// enum reset_hook and two of enum reset_flags of bpf/event.h; wire_test.go
+// enum reset_hook and one of enum reset_flags of bpf/event.h; twin_test.go
 // holds them against what probe makes of them.
 const (
 	hookSend     = 1
@@ -15,8 +15,7 @@ const (
 	hookDrop     = 3
 	hookFirewall = 4
 
-	flagMPTCP     = 1 << 7
-	flagForwarded = 1 << 16
+	flagMPTCP = 1 << 7
 )
 
 // hookOf: records of before the hooks had numbers came from the two tracepoints.
