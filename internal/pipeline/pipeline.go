@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/owner"
@@ -28,6 +27,8 @@ import (
 const (
 	holdMax       = 500e6 // the longest a record waits for its owner or a first probe
 	holdJoin      = 20e6  // a received reset that may be none waits for the send that follows in the same softirq
+	holdTwin      = 150e6 // the other end on this host tells later where a process has the socket locked
+	holdOthers    = 100e6 // a walk for the other holders of a socket whose owner is certain
 	holdTombstone = 4e6   // a late segment can be microseconds ahead of its tombstone
 	walkAfter     = 350e6 // a doubtful record that nobody closed asks for a descriptor walk
 	orderSlack    = 1e6   // between taking a record's time and submitting it
@@ -84,6 +85,12 @@ type session struct {
 	procs *owner.Resolver
 	servers
 	finisher
+	twins    twins
+	stories  stories
+	here     here
+	senders  senders
+	buried   []*pending // wait for a tombstone, as they came
+	chores   uint64     // when housekeeping was done last
 	queue    queue
 	byCookie map[uint64][]*pending
 	closers  closers
@@ -108,7 +115,7 @@ func Live(ctx context.Context, opts Options) error {
 			opts.Log.Warn().Str("hook", h.Hook.Name).Err(h.Err).Msg("optional hook not attached: " + h.Hook.Without)
 		}
 	}
-	s := &session{opts: opts, live: live, names: live.Names(), byCookie: map[uint64][]*pending{}, closers: newClosers()}
+	s := newSession(opts, live, live.Names())
 	s.walks.log, s.walks.possible = opts.Log, live.First != nil
 	clock := readClock()
 	s.finisher = newFinisher(opts, s.names, clock)
@@ -125,6 +132,7 @@ func Live(ctx context.Context, opts Options) error {
 		}
 	}
 	s.rememberHolders(live.First)
+	s.begin(bootNow())
 	if opts.Ready != nil {
 		if err := opts.Ready(); err != nil {
 			return err
@@ -242,7 +250,9 @@ func (s *session) end(cause error) error {
 	for until := time.Now().Add(holdMax); s.servers.waiting(s.queue) && time.Now().Before(until); {
 		time.Sleep(5 * time.Millisecond)
 	}
-	s.tick(^uint64(0), ^uint64(0), true)
+	s.tick(endOfTime, endOfTime, true)
+	s.tellStorms()
+	s.finisher.storms.closed = true
 	if left := counts.Submitted - s.taken - s.undecoded; left <= counts.Submitted {
 		s.undecoded += left
 	}
@@ -266,30 +276,6 @@ func (s *session) end(cause error) error {
 		cause = errors.Join(cause, err)
 	}
 	return cause
-}
-
-func bootNow() uint64 { return clockNow(unix.CLOCK_BOOTTIME) }
-
-func clockNow(id int32) uint64 {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(id, &ts)
-	return uint64(ts.Nano())
-}
-
-// readClock takes the wall clock between two readings of the boot clock, so
-// that a preemption between them cannot shift event times by more than the
-// shortest of three tries took.
-func readClock() probe.Clock {
-	best, offset := uint64(1<<62), int64(0)
-	for range 3 {
-		a := bootNow()
-		wall := clockNow(unix.CLOCK_REALTIME)
-		b := bootNow()
-		if b-a < best {
-			best, offset = b-a, int64(wall)-int64(a+(b-a)/2)
-		}
-	}
-	return probe.Clock{Offset: offset}
 }
 
 // nsPath names a process's network namespace for the prober.

@@ -139,6 +139,7 @@ func (l *Live) takeStorms(m *ebpf.Map, working uint8) (out []Counted, left bool,
 		if err := m.Delete(&keys[i]); err != nil {
 			return out, left, fmt.Errorf("take storm: %w", err)
 		}
+		keys[i].Side = 0
 		if values[i].Count > 0 {
 			out = append(out, Counted{keys[i], values[i]})
 		}
