@@ -10,6 +10,12 @@ import (
 // address, never "the peer", where somebody between could have sent a reset.
 
 func sayUnknown(r *event.Reset) string {
+	if dropped(r) {
+		if d := dropReason(r); d != "" {
+			return "a reset came, the kernel did not accept it, and the evidence does not tell more (the kernel's drop reason is " + clean(d) + ")"
+		}
+		return "a reset came, the kernel did not accept it, and the evidence does not tell more"
+	}
 	if reasonKnown(r) {
 		return "the evidence does not tell why (the kernel's reason is " + clean(reason(r)) + ")"
 	}
@@ -214,8 +220,4 @@ func sayAfterEOF(r *event.Reset) string {
 func sayAfterClose(r *event.Reset) string {
 	return fromPeer + "came " + after(r.Evidence.SinceClosedNS) + " " +
 		hadEnded(r, "closed its side", "this host's side had been closed")
-}
-
-func sayPeerHandshake(*event.Reset) string {
-	return fromPeer + "ended the connection attempt before the handshake was complete"
 }

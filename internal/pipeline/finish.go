@@ -19,6 +19,14 @@ type Resolution struct {
 	Source    event.OwnerSource
 	Proven    bool
 	ZooKeeper *event.ZooKeeper
+
+	Packets       uint64          // RST packets of this one cause; 0 counts as 1
+	Twin          string          // id of the same RST as the other end saw it
+	TwinOwner     *event.Process  // process at that end
+	Actor         event.ActorKind // empty: the cause tells
+	ActorProcess  *event.Process  // process that acted, where it is not the owner
+	Others        []event.Process
+	NoLocalSender bool // event.Facts.NoLocalSender
 }
 
 // finisher turns resolutions into printed records; live and replay share it.
@@ -33,6 +41,7 @@ type finisher struct {
 	joined    uint64
 	filtered  uint64
 	delivered uint64
+	storms    stormAccount
 	err       error // the first error of a sink
 }
 
@@ -44,7 +53,7 @@ func (f *finisher) full() bool { return f.opts.Count > 0 && f.delivered >= f.opt
 
 // clockTick follows steps of the wall clock, once a second.
 func (f *finisher) clockTick(now uint64) {
-	if now == ^uint64(0) || now-f.clockRead < 1e9 {
+	if now == endOfTime || now-f.clockRead < 1e9 {
 		return
 	}
 	f.clockRead = now
@@ -55,31 +64,55 @@ func (f *finisher) clockTick(now uint64) {
 	}
 }
 
-// finish explains a record and hands it to the sinks.
-func (f *finisher) finish(res *Resolution) {
-	if f.opts.Record != nil {
-		f.opts.Record.reset(res, f.clock)
-	}
-	if res.Joined {
-		f.joined++
-		return
-	}
+// explain makes the public record with its cause and actor; the verdict comes
+// after the filters.
+func (f *finisher) explain(res *Resolution) (*event.Reset, error) {
 	r, err := f.names.Reset(&res.Raw, f.clock)
 	if err != nil {
-		f.undecoded++
-		f.taken--
-		return
+		return nil, err
 	}
 	r.Host = f.opts.Host
 	r.Owner, r.OwnerSource, r.OwnerProven, r.ZooKeeper = res.Owner, res.Source, res.Proven, res.ZooKeeper
 	if r.Owner == nil && r.OwnerSource != event.SourceNone {
 		r.OwnerSource, r.OwnerProven = event.SourceNone, false
 	}
-	if f.full() || !f.opts.Filter.Match(r) || !f.opts.Select.Match(r) {
-		f.filtered++
-		return
+	r.Packets = max(res.Packets, 1)
+	if res.Twin != "" {
+		r.Twin = &res.Twin
+	}
+	r.TwinOwner = res.TwinOwner
+	if res.Others != nil {
+		r.Others = res.Others
+	}
+	r.Facts.NoLocalSender = res.NoLocalSender
+	if res.Actor != "" {
+		r.Actor = actor(r, res) // known for certain: the cause may tell of it
 	}
 	r.Cause = diagnose.Classify(r)
+	r.Actor = actor(r, res)
+	return r, nil
+}
+
+// finish explains a record and hands it to the sinks. It returns the record,
+// also where a filter leaves it out; nil where it is none.
+func (f *finisher) finish(res *Resolution) *event.Reset {
+	if f.opts.Record != nil {
+		f.opts.Record.reset(res, f.clock)
+	}
+	if res.Joined {
+		f.joined++
+		return nil
+	}
+	r, err := f.explain(res)
+	if err != nil {
+		f.undecoded++
+		f.taken--
+		return nil
+	}
+	if f.full() || !f.opts.Filter.Match(r) || !f.opts.Select.Match(r) {
+		f.filtered++
+		return r
+	}
 	r.Verdict = diagnose.Judge(r)
 	x := sink.Explained{CauseID: r.Cause}
 	if f.opts.Explain {
@@ -92,6 +125,7 @@ func (f *finisher) finish(res *Resolution) {
 			f.err = fmt.Errorf("write record: %w", err)
 		}
 	}
+	return r
 }
 
 func (f *finisher) flush() error {
@@ -114,7 +148,8 @@ func (f *finisher) summary(c probe.Counts) event.Summary {
 		Seen: c.Seen, Filtered: c.Filtered + f.filtered, Joined: f.joined, Delivered: f.delivered, Aggregated: c.Aggregated,
 		LostRing: c.LostRing, LostRecursion: c.LostRecursion, LostDecode: f.undecoded,
 	}
-	sum.Account.Lost = c.LostRing + c.LostRecursion + f.undecoded
+	f.storms.settle(&sum.Account)
+	sum.Account.Lost = sum.Account.LostRing + sum.Account.LostRecursion + sum.Account.LostDecode
 	sum.Warnings = append(sum.Warnings, f.opts.Warnings...)
 	return sum
 }

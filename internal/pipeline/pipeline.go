@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/owner"
@@ -28,6 +27,8 @@ import (
 const (
 	holdMax       = 500e6 // the longest a record waits for its owner or a first probe
 	holdJoin      = 20e6  // a received reset that may be none waits for the send that follows in the same softirq
+	holdTwin      = 150e6 // the other end on this host tells later where a process has the socket locked
+	holdOthers    = 100e6 // a walk for the other holders of a socket whose owner is certain
 	holdTombstone = 4e6   // a late segment can be microseconds ahead of its tombstone
 	walkAfter     = 350e6 // a doubtful record that nobody closed asks for a descriptor walk
 	orderSlack    = 1e6   // between taking a record's time and submitting it
@@ -47,6 +48,8 @@ type Options struct {
 	Sinks    []sink.Sink
 	Explain  bool      // a sink prints the cause as a sentence
 	Record   *Recorder // nil: do not record
+	Firewall bool      // watch for resets that netfilter rules make, at a cost for every packet
+	Rate     uint32    // about how many records a second are told one by one; 0: no bound
 	Ready    func() error
 	Idle     func() // called once when ten seconds brought nothing
 	Log      zerolog.Logger
@@ -82,6 +85,12 @@ type session struct {
 	procs *owner.Resolver
 	servers
 	finisher
+	twins    twins
+	stories  stories
+	here     here
+	senders  senders
+	buried   []*pending // wait for a tombstone, as they came
+	chores   uint64     // when housekeeping was done last
 	queue    queue
 	byCookie map[uint64][]*pending
 	closers  closers
@@ -95,18 +104,18 @@ type session struct {
 // Live traces until ctx ends, the count or the duration is reached.
 func Live(ctx context.Context, opts Options) error {
 	defer opts.Record.abandon()
-	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log, ForeignPIDs: opts.NoNames})
+	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log, ForeignPIDs: opts.NoNames, Firewall: opts.Firewall, Rate: opts.Rate})
 	if err != nil {
 		return err
 	}
 	defer live.Close()
 	for _, h := range live.Hooks() {
-		if !h.Attached {
+		if !h.Silent() {
 			opts.Warnings = append(opts.Warnings, fmt.Sprintf("hook %s is not attached: %v; without it %s", h.Hook.Name, h.Err, h.Hook.Without))
 			opts.Log.Warn().Str("hook", h.Hook.Name).Err(h.Err).Msg("optional hook not attached: " + h.Hook.Without)
 		}
 	}
-	s := &session{opts: opts, live: live, names: live.Names(), byCookie: map[uint64][]*pending{}, closers: newClosers()}
+	s := newSession(opts, live, live.Names())
 	s.walks.log, s.walks.possible = opts.Log, live.First != nil
 	clock := readClock()
 	s.finisher = newFinisher(opts, s.names, clock)
@@ -123,6 +132,7 @@ func Live(ctx context.Context, opts Options) error {
 		}
 	}
 	s.rememberHolders(live.First)
+	s.begin(bootNow())
 	if opts.Ready != nil {
 		if err := opts.Ready(); err != nil {
 			return err
@@ -177,6 +187,7 @@ func (s *session) turn(in *probe.Record) error {
 		return err
 	}
 	s.announce = min(s.announce+10, 200)
+	s.live.TendDrops(time.Now())
 	s.tick(watermark, bootNow(), false)
 	return s.flush()
 }
@@ -239,11 +250,14 @@ func (s *session) end(cause error) error {
 	for until := time.Now().Add(holdMax); s.servers.waiting(s.queue) && time.Now().Before(until); {
 		time.Sleep(5 * time.Millisecond)
 	}
-	s.tick(^uint64(0), ^uint64(0), true)
+	s.tick(endOfTime, endOfTime, true)
+	s.tellStorms()
+	s.finisher.storms.closed = true
 	if left := counts.Submitted - s.taken - s.undecoded; left <= counts.Submitted {
 		s.undecoded += left
 	}
 	sum := s.summary(counts)
+	sum.Gaps = s.live.Gaps(time.Now())
 	if n := s.live.MissedStates(); n > 0 {
 		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d state changes of sockets were not seen (the same program was running on that CPU): owners of their resets may be unknown", n))
 	}
@@ -262,30 +276,6 @@ func (s *session) end(cause error) error {
 		cause = errors.Join(cause, err)
 	}
 	return cause
-}
-
-func bootNow() uint64 { return clockNow(unix.CLOCK_BOOTTIME) }
-
-func clockNow(id int32) uint64 {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(id, &ts)
-	return uint64(ts.Nano())
-}
-
-// readClock takes the wall clock between two readings of the boot clock, so
-// that a preemption between them cannot shift event times by more than the
-// shortest of three tries took.
-func readClock() probe.Clock {
-	best, offset := uint64(1<<62), int64(0)
-	for range 3 {
-		a := bootNow()
-		wall := clockNow(unix.CLOCK_REALTIME)
-		b := bootNow()
-		if b-a < best {
-			best, offset = b-a, int64(wall)-int64(a+(b-a)/2)
-		}
-	}
-	return probe.Clock{Offset: offset}
 }
 
 // nsPath names a process's network namespace for the prober.

@@ -58,7 +58,9 @@ type frame struct {
 	Source    event.OwnerSource `json:"owner_source,omitempty"`
 	Proven    bool              `json:"owner_proven,omitempty"`
 	ZooKeeper *event.ZooKeeper  `json:"zookeeper,omitempty"`
-	Summary   *event.Summary    `json:"summary,omitempty"`
+	story
+	Storm   *event.Storm   `json:"storm,omitempty"`
+	Summary *event.Summary `json:"summary,omitempty"`
 }
 
 // process is event.Process under a name of its own, so that the recording's
@@ -110,9 +112,11 @@ func (rec *Recorder) reset(res *Resolution, clock probe.Clock) {
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(&res.Raw)), unsafe.Sizeof(res.Raw))
 	rec.write(frame{
 		Raw: raw, ClockNS: clock.Offset, Joined: res.Joined, Owner: (*process)(res.Owner), Source: res.Source,
-		Proven: res.Proven, ZooKeeper: res.ZooKeeper,
+		Proven: res.Proven, ZooKeeper: res.ZooKeeper, story: storyOf(res),
 	})
 }
+
+func (rec *Recorder) storm(st *event.Storm) { rec.write(frame{Storm: st}) }
 
 func (rec *Recorder) write(v any) {
 	if rec.err != nil {

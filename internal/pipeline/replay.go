@@ -68,19 +68,22 @@ func (p *player) play(d *recordingReader) error {
 }
 
 func (p *player) frame(f *frame) error {
+	if f.Storm != nil {
+		return p.storm(f.Storm)
+	}
 	res := Resolution{Joined: f.Joined, Owner: (*event.Process)(f.Owner), Source: f.Source, Proven: f.Proven, ZooKeeper: f.ZooKeeper}
 	if err := p.translate.Reset(f.Raw, &res.Raw); err != nil {
 		return err
 	}
+	f.story.restore(&res)
 	p.clock = probe.Clock{Offset: f.ClockNS}
 	p.taken++
 	// What the live session left out is left out again.
 	if !res.Joined {
-		r, err := p.names.Reset(&res.Raw, p.clock)
+		r, err := p.explain(&res)
 		if err != nil {
 			return err
 		}
-		r.Owner, r.ZooKeeper = res.Owner, res.ZooKeeper
 		if !p.recorded.Filter.Match(r) || !p.recorded.Select.Match(r) {
 			p.filtered++
 			return nil
@@ -95,9 +98,14 @@ func (p *player) frame(f *frame) error {
 func (p *player) end(live *event.Summary) error {
 	sum := p.tally.Summary(live.Time)
 	sum.Time, sum.DurationNS, sum.Warnings = live.Time, live.DurationNS, live.Warnings
+	sum.Scope, sum.Hidden, sum.Checks, sum.Gaps = live.Scope, live.Hidden, live.Checks, live.Gaps
 	sum.Account = live.Account
 	if extra := live.Account.Delivered - p.delivered; extra <= live.Account.Delivered {
 		sum.Account.Delivered -= extra
+		sum.Account.Filtered += extra
+	}
+	if extra := live.Account.Aggregated - p.storms.told; extra <= live.Account.Aggregated {
+		sum.Account.Aggregated -= extra
 		sum.Account.Filtered += extra
 	}
 	for _, out := range p.opts.Sinks {
