@@ -21,14 +21,24 @@ import (
 const unknownShare = 200
 
 // judge prints the tables and fails for everything that is not so.
-func (s *live) judge(resets []event.Reset) {
+func (s *live) judge(resets []event.Reset, storms []event.Storm, account event.Account) {
 	if len(s.truths) == 0 {
 		s.t.Fatal("no scenario told a truth")
 	}
+	if account.Aggregated+account.Lost > 0 {
+		// A tracer that did not see each reset must not say that nobody sent one.
+		for i := range s.truths {
+			if t := &s.truths[i]; t.Unsure != "" {
+				t.Cause += "|" + t.Unsure
+			}
+		}
+	}
 	j := lab.Compare(s.truths, resets, s.lab.Has)
+	findings, inStorms := lab.ToldAsStorms(j.Findings, storms)
+	s.t.Logf("%d of the lab's resets are told in %d storm lines", inStorms, len(storms))
 	unknown, allowed := 0, max(1, len(s.truths)/unknownShare)
 	skipped := map[lab.Field]int{}
-	for _, f := range j.Findings {
+	for _, f := range findings {
 		switch {
 		case s.skip[string(f.Field)]:
 			skipped[f.Field]++

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	sideBySide = 3                // scenarios that run at the same time
+	sideBySide = 6                // scenarios that run at the same time
 	olderCount = 24               // connections that the tracer finds open when it starts
 	holdLimit  = 2 * time.Second  // in which the last records must come
 	limit      = 30 * time.Second // for one scenario
@@ -124,7 +124,7 @@ func (s *live) run(binary string, mayRepeat bool) bool {
 	if mayRepeat && summary.Account.LostRing > 0 {
 		return false
 	}
-	s.judge(resets)
+	s.judge(resets, tr.storms(t), summary.Account)
 	checkAccount(t, summary, len(resets))
 	if t.Failed() {
 		t.Logf("rstwhy's log:\n%s", tr.log(t))
@@ -210,7 +210,7 @@ func (s *live) round(busy bool) {
 func checkAccount(t *testing.T, s event.Summary, delivered int) {
 	t.Helper()
 	a := s.Account
-	if !a.Balanced() || a.Lost != 0 || a.Delivered != uint64(delivered) || s.Sent+s.Received != uint64(delivered) {
+	if !a.Balanced() || a.Lost != 0 || a.Delivered != uint64(delivered) || s.Sent+s.Received != a.Delivered+a.Aggregated {
 		t.Errorf("the account of %d records does not add up, or something was lost: %+v, sent %d, received %d", delivered, a, s.Sent, s.Received)
 	}
 }

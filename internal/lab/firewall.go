@@ -30,6 +30,7 @@ var firewalls = inFamilies([]Scenario{
 // the same one where the tracer watches the firewall.
 func notSent(by, from end, effect event.Effect) (got, fire Truth) {
 	got = received("reset-not-sent-here", by, from).effect(effect).by(event.ActorFirewall + "|" + event.ActorPeer + "|" + event.ActorUnknown)
+	got.Unsure = map[event.Effect]string{event.EffectKilled: "peer-reset", event.EffectRefused: "connect-refused"}[effect]
 	fire = sent("firewall-reject", from, by).noOwner().on(event.SocketNone)
 	fire.Hook, fire.Firewall, fire.NetNS = event.HookFirewall, true, got.NetNS
 	pairOf(&got, &fire)
@@ -84,7 +85,9 @@ func forgedReset(b *Bench) func() []Truth {
 		g := segment{from: p.z.addr, to: p.a.addr, seq: uint32(seq), flags: flagRST}
 		stranger.doStr("forge", -1, hex.EncodeToString(g.packet()))
 		p.a.worker().want(unix.ECONNRESET, "recv", p.a.fd, "", 10)
-		return []Truth{received("reset-not-sent-here", p.a, p.z).by(event.ActorPeer + "|" + event.ActorUnknown)}
+		t := received("reset-not-sent-here", p.a, p.z).by(event.ActorPeer + "|" + event.ActorUnknown)
+		t.Unsure = "peer-reset"
+		return []Truth{t}
 	}
 }
 

@@ -54,6 +54,7 @@ type Truth struct {
 	Packets   uint64          // RST packets that the record must count, at least
 	NAT       *event.NAT      // what conntrack translated
 	Others    []int           // further holders of the socket that must be listed
+	Unsure    string          // what is as true for a tracer that may have missed something: another cause
 	Firewall  bool            // seen only where the tracer watches firewalls (--firewall)
 }
 

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"time"
 
@@ -123,7 +124,8 @@ func (b *Bench) forged(w *Worker, to netip.AddrPort, port uint16) end {
 	repair(1)
 	for _, queue := range []int{1, 2} { // TCP_RECV_QUEUE, TCP_SEND_QUEUE
 		w.do("setint", e.fd, unix.IPPROTO_TCP, unix.TCP_REPAIR_QUEUE, queue)
-		w.do("setint", e.fd, unix.IPPROTO_TCP, unix.TCP_QUEUE_SEQ, 1_000_000*queue)
+		// No two connections of a host have the same numbers (RFC 6528).
+		w.do("setint", e.fd, unix.IPPROTO_TCP, unix.TCP_QUEUE_SEQ, int(rand.Int32()))
 	}
 	w.doStr("connect", e.fd, to.String())
 	repair(-1) // TCP_REPAIR_OFF_NO_WP: without a window probe

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"math/rand/v2"
 	"net/netip"
 )
 
@@ -14,7 +15,7 @@ type talk struct {
 const speakerPort = 40000
 
 func (s *speaker) talk(to netip.AddrPort) *talk {
-	return &talk{s: s, me: netip.AddrPortFrom(s.addr, speakerPort), it: to, seq: 1_000_000}
+	return &talk{s: s, me: netip.AddrPortFrom(s.addr, speakerPort), it: to, seq: rand.Uint32()}
 }
 
 // far is the speaker as the other end of a truth.
