@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,7 @@ func Replay(r io.Reader, opts Options) error {
 		opts.Count = h.Count
 	}
 	opts.Host = h.Host
+	opts.Select.QuietExpected = opts.Select.QuietExpected || h.Select.QuietExpected
 	p := player{finisher: newFinisher(opts, h.Names, h.Clock), recorded: h, translate: translate}
 	return p.play(&d)
 }
@@ -80,8 +82,8 @@ func (p *player) frame(f *frame) error {
 		if err != nil {
 			return err
 		}
-		r.Owner, r.ZooKeeper = res.Owner, res.ZooKeeper
-		if !p.recorded.Filter.Match(r) || !p.recorded.Select.Match(r) {
+		r.Owner, r.OwnerSource, r.OwnerProven, r.ZooKeeper = res.Owner, res.Source, res.Proven, res.ZooKeeper
+		if !p.recorded.Filter.Match(r) || !p.recorded.Select.wanted(r) {
 			p.filtered++
 			return nil
 		}
@@ -95,7 +97,8 @@ func (p *player) frame(f *frame) error {
 func (p *player) end(live *event.Summary) error {
 	sum := p.tally.Summary(live.Time)
 	sum.Time, sum.DurationNS, sum.Warnings = live.Time, live.DurationNS, live.Warnings
-	sum.Account = live.Account
+	sum.Account, sum.Hidden = live.Account, p.hidden
+	sum.Scope, sum.Checks, sum.Gaps = cmp.Or(live.Scope, event.ScopeSession), live.Checks, live.Gaps
 	if extra := live.Account.Delivered - p.delivered; extra <= live.Account.Delivered {
 		sum.Account.Delivered -= extra
 		sum.Account.Filtered += extra
