@@ -56,7 +56,7 @@ func (f *selectFlags) complete(c *cobra.Command) {
 // another machine, so nothing is looked up on this one.
 func (f *selectFlags) selection(replay bool) (pipeline.Select, error) {
 	s := pipeline.Select{ZK: f.zk, QuietExpected: f.quietExpected}
-	pids, err := terms("--pid", f.pids, parsePID)
+	pids, err := terms("-p", f.pids, parsePID)
 	if err != nil {
 		return s, err
 	}

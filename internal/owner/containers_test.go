@@ -8,8 +8,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"rstwhy/internal/event"
 )
 
 // hostFiles makes a root directory with some files in it.
@@ -220,10 +218,15 @@ func TestNamesAreCached(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, dockerContainers, idB, "config.v2.json"), []byte(`{"Name":"/late"}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	spent := c.credit
+	credit := func() float64 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.credit
+	}
+	spent := credit()
 	ask(docker, "web")
 	ask(other, "")
-	if c.credit != spent {
+	if credit() != spent {
 		t.Error("looked up again at once")
 	}
 	now = now.Add(nodeRetry)
@@ -237,7 +240,17 @@ func TestNamesAreCached(t *testing.T) {
 	ask(docker, "renamed") // the container is gone, its last processes are not
 
 	// A disk that hangs: nobody waits behind the first.
-	c.busy = true
+	hang := func(busy bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.busy = busy
+	}
+	for running := true; running; time.Sleep(time.Millisecond) { // what was asked last may still be read
+		c.mu.Lock()
+		running = c.busy
+		c.mu.Unlock()
+	}
+	hang(true)
 	began := time.Now()
 	for i := range 1000 {
 		if got, ok := c.names(where{containerID: fmt.Sprintf("%064x", i)}); ok {
@@ -247,86 +260,11 @@ func TestNamesAreCached(t *testing.T) {
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("a thousand questions behind one that hangs took %v", took)
 	}
-	c.busy = false
+	hang(false)
 	for i := range 1000 {
 		c.names(where{containerID: fmt.Sprintf("%064x", i)})
 	}
 	if n := c.known.len(); n > nodeBurst+10 {
 		t.Errorf("%d look ups at once, more than %d", n, nodeBurst)
-	}
-}
-
-// The event carries the cgroup in which the owner was: so a process that is
-// gone, and whose container is gone, still has their names.
-func TestCompleteContainer(t *testing.T) {
-	tree, dir, _ := liveTree(t)
-	scope := filepath.Join(dir, "docker-"+idA+".scope")
-	if err := os.Mkdir(scope, 0o755); err != nil {
-		t.Skip("cannot make a cgroup: ", err)
-	}
-	t.Cleanup(func() { os.Remove(scope) })
-	id, err := inode(scope)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := hostFiles(t, map[string]string{dockerContainers + "/" + idA + "/config.v2.json": `{"Name":"/web"}`})
-	r, err := New(Options{Root: root})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Close() })
-	cmd := startShell(t, "-c", ready)
-	p := processOf(t, cmd)
-	if err := os.WriteFile(filepath.Join(scope, "cgroup.procs"), fmt.Append(nil, cmd.Process.Pid), 0o600); err != nil {
-		t.Skip("cannot move a process: ", err)
-	}
-	for range 200 { // on a busy machine the files may take longer than they are waited for
-		r.Remember(p.PID, p.StartBoot)
-		if s, _ := r.Lookup(p.PID, p.StartBoot); s.ContainerName != "" {
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	cmd.Process.Kill()
-	cmd.Wait()
-	if err := os.Remove(scope); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(filepath.Join(root, dockerContainers)); err != nil {
-		t.Fatal(err)
-	}
-	want := event.Process{
-		PID: p.PID, StartBoot: p.StartBoot, Comm: "sh", CgroupID: id, Cgroup: "/" + filepath.Base(dir) + "/docker-" + idA + ".scope",
-		ContainerID: idA, ContainerRuntime: "docker", ContainerName: "web", Unit: "docker-" + idA + ".scope",
-	}
-	got := event.Process{PID: p.PID, StartBoot: p.StartBoot, Comm: "sh", CgroupID: id}
-	r.Complete(&got)
-	got.Exe, got.Cmdline = "", ""
-	if got != want {
-		t.Errorf("gone:\n got %+v\nwant %+v", got, want)
-	}
-	// Another process of that container, of which only the kernel's word is left.
-	late := event.Process{PID: 1 << 30, StartBoot: 7, CgroupID: id}
-	r.Complete(&late)
-	if late.ContainerName != "web" || late.ContainerID != idA {
-		t.Errorf("never seen alive: %+v", late)
-	}
-	s, ok := r.Lookup(p.PID, p.StartBoot)
-	if !ok {
-		t.Fatal("nothing to record")
-	}
-	replay := NewReplay()
-	s.Pod, s.Unit = strings.Repeat("p", 1<<20), s.Unit+"\xff"
-	replay.Restore(s)
-	again := event.Process{PID: p.PID, StartBoot: p.StartBoot, Comm: "sh"}
-	replay.Complete(&again)
-	if again.ContainerName != "web" || again.ContainerRuntime != "docker" || len(again.Pod) > maxName || again.Unit != want.Unit+"\uFFFD" {
-		t.Errorf("restored: %+v", again)
-	}
-	// Moved on to a cgroup that is no container's: nothing of it stays.
-	elsewhere := event.Process{PID: p.PID, StartBoot: p.StartBoot, Comm: "sh", CgroupID: tree.id("/")}
-	r.Complete(&elsewhere)
-	if elsewhere.ContainerID+elsewhere.ContainerName+elsewhere.ContainerRuntime+elsewhere.Unit != "" {
-		t.Errorf("in another cgroup: %+v", elsewhere)
 	}
 }

@@ -173,21 +173,6 @@ func (r *Resolver) Lookup(pid uint32, startBoot uint64) (Snapshot, bool) {
 	return Snapshot{}, false
 }
 
-// Restore remembers what a recording holds. The recording may be forged, so
-// its strings are bounded like any other.
-func (r *Resolver) Restore(s Snapshot) {
-	s.Comm = clean(s.Comm, maxComm)
-	s.Label = clean(s.Label, maxLabel)
-	s.Exe = clean(s.Exe, maxExe)
-	s.Cmdline = clean(s.Cmdline, maxCmdline)
-	s.Cgroup = clean(s.Cgroup, maxCgroup)
-	s.ContainerID = clean(s.ContainerID, containerIDLen)
-	for _, name := range []*string{&s.ContainerRuntime, &s.ContainerName, &s.Pod, &s.PodNamespace, &s.PodUID, &s.Unit} {
-		*name = clean(*name, maxName)
-	}
-	r.put(&entry{Snapshot: s, gone: true})
-}
-
 // StartTime turns a start time since boot into a time of day, to the
 // millisecond: the clocks are not read together, so more would be made up.
 func (r *Resolver) StartTime(startBoot uint64) time.Time {

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"rstwhy/internal/event"
+	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
 )
 
@@ -71,6 +72,7 @@ func (p *player) play(d *recordingReader) error {
 
 func (p *player) frame(f *frame) error {
 	res := Resolution{Joined: f.Joined, Owner: (*event.Process)(f.Owner), Source: f.Source, Proven: f.Proven, ZooKeeper: f.ZooKeeper}
+	owner.Bound(res.Owner)
 	if err := p.translate.Reset(f.Raw, &res.Raw); err != nil {
 		return err
 	}
