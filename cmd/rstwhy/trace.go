@@ -28,17 +28,16 @@ type traceFlags struct {
 	ports, local, peer []uint
 	v4, v6             bool
 	sent, received     bool
-	pids               []uint
-	comms              []string
-	zk, noProbe        bool
-	zkPorts            []uint
-	count              uint64
-	duration           time.Duration
-	ready              string
-	record, replay     string
-	firewall           bool
-	rate               uint32
-	debug              bool
+	selectFlags
+	noProbe        bool
+	zkPorts        []uint
+	count          uint64
+	duration       time.Duration
+	ready          string
+	record, replay string
+	firewall       bool
+	rate           uint32
+	debug          bool
 }
 
 func newTraceCommand() *cobra.Command {
@@ -51,6 +50,7 @@ process that owns the connection, why it was reset and, where ZooKeeper is at
 either end, the server's version and a verdict. It ends with a summary.
 
 ` + sink.Legend + `
+` + filterHelp + `
 
 By itself trace asks a ZooKeeper server for its version (srvr, four bytes) only
 when a local process itself connected to it on a --zk-port, or is that server;
@@ -58,6 +58,8 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
 		Example: `  rstwhy trace                          everything
   rstwhy trace --zk --zk-port 10245     only resets around ZooKeeper
   rstwhy trace -D 443 --received        resets received from port 443
+  rstwhy trace --container web          resets on connections of a container
+  rstwhy trace --cause '!closed-port'   all but those of port scans
   rstwhy trace -o json --record a.rec   JSON lines, and keep a recording
   rstwhy trace --replay a.rec           print it again, on any machine`,
 		Args: noArgs,
@@ -80,9 +82,7 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
 	fs.BoolVarP(&f.v6, "ipv6", "6", false, "only IPv6")
 	fs.BoolVar(&f.sent, "sent", false, "only resets that this host sends")
 	fs.BoolVar(&f.received, "received", false, "only resets that this host receives")
-	fs.UintSliceVarP(&f.pids, "pid", "p", nil, "only resets on connections of this process (repeatable)")
-	fs.StringSliceVar(&f.comms, "comm", nil, "only resets on connections of processes with this name (repeatable)")
-	fs.BoolVar(&f.zk, "zk", false, "only resets with a ZooKeeper server at either end")
+	f.register(fs)
 	fs.UintSliceVar(&f.zkPorts, "zk-port", []uint{2181}, "port that local processes reach ZooKeeper servers on (repeatable)")
 	fs.BoolVar(&f.noProbe, "no-probe", false, "never connect to a ZooKeeper server")
 	fs.BoolVar(&f.firewall, "firewall", false, "see resets that netfilter rules make (REJECT with tcp-reset); its hook runs for every packet sent")
@@ -93,11 +93,12 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
 	fs.StringVar(&f.replay, "replay", "", "print a recording instead of tracing")
 	fs.StringVar(&f.ready, "ready-file", "", "create this file once every hook is attached")
 	fs.BoolVar(&f.debug, "debug", false, "log what goes on inside, on stderr")
+	f.complete(c)
 	return c
 }
 
 func emptyFlag(c *cobra.Command) string {
-	for _, name := range []string{"addr", "comm", "record", "replay", "ready-file"} {
+	for _, name := range append([]string{"addr", "record", "replay", "ready-file"}, selectFlagNames...) {
 		if f := c.Flags().Lookup(name); f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
 			return name
 		}
@@ -213,13 +214,9 @@ func (f *traceFlags) options() (pipeline.Options, error) {
 	if err := opts.Filter.Check(); err != nil {
 		return opts, usageError{err}
 	}
-	opts.Select = pipeline.Select{Comms: f.comms, ZK: f.zk}
-	const pidMax = 1 << 22 // PID_MAX_LIMIT, include/linux/threads.h
-	for _, p := range f.pids {
-		if p == 0 || p > pidMax {
-			return opts, usagef("-p %d is no process id (1 to %d)", p, pidMax)
-		}
-		opts.Select.PIDs = append(opts.Select.PIDs, uint32(p))
+	var err error
+	if opts.Select, err = f.selection(f.replay != ""); err != nil {
+		return opts, err
 	}
 	if f.ready != "" {
 		opts.Ready = func() error {

@@ -42,14 +42,15 @@ type finisher struct {
 	filtered  uint64
 	delivered uint64
 	storms    stormAccount
-	err       error // the first error of a sink
+	hidden    uint64 // of those delivered, told in the counts only
+	err       error  // the first error of a sink
 }
 
 func newFinisher(opts Options, names probe.Names, clock probe.Clock) finisher {
 	return finisher{opts: opts, names: names, clock: clock, tally: sink.Tally{Start: time.Now(), Host: opts.Host}}
 }
 
-func (f *finisher) full() bool { return f.opts.Count > 0 && f.delivered >= f.opts.Count }
+func (f *finisher) full() bool { return f.opts.Count > 0 && f.delivered-f.hidden >= f.opts.Count }
 
 // clockTick follows steps of the wall clock, once a second.
 func (f *finisher) clockTick(now uint64) {
@@ -109,17 +110,20 @@ func (f *finisher) finish(res *Resolution) *event.Reset {
 		f.taken--
 		return nil
 	}
-	if f.full() || !f.opts.Filter.Match(r) || !f.opts.Select.Match(r) {
+	if f.full() || !f.opts.Filter.Match(r) || !f.opts.Select.wanted(r) {
 		f.filtered++
 		return r
 	}
-	r.Verdict = diagnose.Judge(r)
 	x := sink.Explained{CauseID: r.Cause}
 	if f.opts.Explain {
 		x.Why = diagnose.Sentence(r)
 	}
 	f.delivered++
 	f.tally.Add(r)
+	if f.opts.Select.QuietExpected && diagnose.Expected(r) {
+		f.hidden++
+		return r
+	}
 	for _, out := range f.opts.Sinks {
 		if err := out.Reset(r, x); err != nil && f.err == nil {
 			f.err = fmt.Errorf("write record: %w", err)
@@ -143,6 +147,7 @@ func (f *finisher) flush() error {
 // summary closes the account: seen = filtered + joined + delivered + aggregated + lost.
 func (f *finisher) summary(c probe.Counts) event.Summary {
 	sum := f.tally.Summary(time.Now().UTC())
+	sum.Hidden = f.hidden
 	sum.Scope, sum.Checks, sum.Gaps = event.ScopeSession, []event.CounterCheck{}, []event.Gap{}
 	sum.Account = event.Account{
 		Seen: c.Seen, Filtered: c.Filtered + f.filtered, Joined: f.joined, Delivered: f.delivered, Aggregated: c.Aggregated,

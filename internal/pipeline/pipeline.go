@@ -12,12 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
 
-	"rstwhy/internal/event"
 	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
@@ -58,24 +56,6 @@ type Options struct {
 	// NoNames refuses to name processes: the pid namespace is not the host's,
 	// so pids could be taken for others.
 	NoNames bool
-}
-
-// Select is what can be decided only when the owner is known.
-type Select struct {
-	PIDs  []uint32 `json:"pids,omitempty"`
-	Comms []string `json:"comms,omitempty"`
-	ZK    bool     `json:"zk,omitempty"`
-}
-
-// Match tells whether the finished record is wanted.
-func (s Select) Match(r *event.Reset) bool {
-	if s.ZK && r.ZooKeeper == nil {
-		return false
-	}
-	if len(s.PIDs) > 0 && (r.Owner == nil || !slices.Contains(s.PIDs, r.Owner.PID)) {
-		return false
-	}
-	return len(s.Comms) == 0 || (r.Owner != nil && slices.Contains(s.Comms, r.Owner.Comm))
 }
 
 // session is one live run.

@@ -2,11 +2,13 @@ package pipeline
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 
 	"rstwhy/internal/event"
+	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
 )
 
@@ -35,6 +37,7 @@ func Replay(r io.Reader, opts Options) error {
 		opts.Count = h.Count
 	}
 	opts.Host = h.Host
+	opts.Select.QuietExpected = opts.Select.QuietExpected || h.Select.QuietExpected
 	p := player{finisher: newFinisher(opts, h.Names, h.Clock), recorded: h, translate: translate}
 	return p.play(&d)
 }
@@ -72,6 +75,7 @@ func (p *player) frame(f *frame) error {
 		return p.storm(f.Storm)
 	}
 	res := Resolution{Joined: f.Joined, Owner: (*event.Process)(f.Owner), Source: f.Source, Proven: f.Proven, ZooKeeper: f.ZooKeeper}
+	owner.Bound(res.Owner)
 	if err := p.translate.Reset(f.Raw, &res.Raw); err != nil {
 		return err
 	}
@@ -84,7 +88,7 @@ func (p *player) frame(f *frame) error {
 		if err != nil {
 			return err
 		}
-		if !p.recorded.Filter.Match(r) || !p.recorded.Select.Match(r) {
+		if !p.recorded.Filter.Match(r) || !p.recorded.Select.wanted(r) {
 			p.filtered++
 			return nil
 		}
@@ -98,8 +102,8 @@ func (p *player) frame(f *frame) error {
 func (p *player) end(live *event.Summary) error {
 	sum := p.tally.Summary(live.Time)
 	sum.Time, sum.DurationNS, sum.Warnings = live.Time, live.DurationNS, live.Warnings
-	sum.Scope, sum.Hidden, sum.Checks, sum.Gaps = live.Scope, live.Hidden, live.Checks, live.Gaps
-	sum.Account = live.Account
+	sum.Account, sum.Hidden = live.Account, p.hidden
+	sum.Scope, sum.Checks, sum.Gaps = cmp.Or(live.Scope, event.ScopeSession), live.Checks, live.Gaps
 	if extra := live.Account.Delivered - p.delivered; extra <= live.Account.Delivered {
 		sum.Account.Delivered -= extra
 		sum.Account.Filtered += extra
