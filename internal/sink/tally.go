@@ -181,6 +181,8 @@ func (t *Tally) Summary(now time.Time) event.Summary {
 		Verdicts:  make([]event.VerdictTally, 0, len(t.verdicts)),
 		Servers:   make([]event.Server, 0, len(t.servers)),
 		Scope:     event.ScopeSession,
+		Checks:    []event.CounterCheck{},
+		Gaps:      []event.Gap{},
 		Warnings:  []string{},
 	}
 	if !t.Start.IsZero() {
