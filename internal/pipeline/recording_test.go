@@ -237,7 +237,10 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if len(out.resets) != 1 || out.summary == nil {
-		t.Errorf("%d records, summary %v: the trace must go on", len(out.resets), out.summary)
+		t.Fatalf("%d records, summary %v: the trace must go on", len(out.resets), out.summary)
+	}
+	if w := strings.Join(out.summary.Warnings, "\n"); strings.Count(w, "recording ends here") != 1 {
+		t.Errorf("warnings %q", w)
 	}
 }
 
