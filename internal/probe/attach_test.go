@@ -40,7 +40,7 @@ func needRoot(t *testing.T) {
 }
 
 const (
-	attachWarm = 10               // rounds after which nothing may grow any more
+	attachWarm = 5                // rounds after which nothing may grow any more
 	attachTime = 20 * time.Second // unless RSTWHY_ATTACH_ROUNDS asks for more
 )
 
@@ -70,7 +70,7 @@ func TestAttachLeavesNothing(t *testing.T) {
 	ours := objects{}
 	var descriptors, rss int
 	began, done, hits := time.Now(), 0, uint64(0)
-	for ; done < n && (done < 3*attachWarm || time.Since(began) < limit); done++ {
+	for ; done < n && (done < 4*attachWarm || time.Since(began) < limit); done++ {
 		l, err := Open(Options{Log: zerolog.Nop()})
 		if err != nil {
 			t.Fatalf("round %d: %v", done, err)
