@@ -196,6 +196,13 @@ var usageCases = []struct {
 	{[]string{"trace", "--replay", "x", "--record", "y"}, "--replay"},
 	{[]string{"trace", "--replay", "x", "--ready-file", "y"}, "--replay"},
 	{[]string{"trace", "--replay", "x", "--duration", "1s"}, "--replay"},
+	{[]string{"trace", "--replay", "x", "--interval", "1s"}, "--interval"},
+	{[]string{"trace", "--interval", "999ms"}, "--interval"},
+	{[]string{"trace", "--interval", "-1m"}, "--interval"},
+	{[]string{"trace", "--record", "x", "--record-size", "1M"}, "2M is the least"},
+	{[]string{"trace", "--record", "x", "--record-size", "64MB"}, "no size"},
+	{[]string{"trace", "--record", "x", "--record-size", "99999999999G"}, "no size"},
+	{[]string{"trace", "--record", "x", "--record-files", "0"}, "--record-files"},
 	{[]string{"zk"}, "zk"},
 }
 

@@ -43,6 +43,8 @@ type Options struct {
 	NoProbe  bool
 	Count    uint64 // end after so many records; 0: never
 	Duration time.Duration
+	Interval time.Duration    // between summaries; 0: only one, at the end
+	Now      <-chan os.Signal // asks for a summary now; may be nil
 	Sinks    []sink.Sink
 	Explain  bool      // a sink prints the cause as a sentence
 	Record   *Recorder // nil: do not record
@@ -78,7 +80,8 @@ type session struct {
 	walks    walks
 	names    probe.Names
 	seen     bool
-	announce int // budget for describing new processes, refilled with time
+	announce int       // budget for describing new processes, refilled with time
+	due      time.Time // when the next interval summary is
 }
 
 // Live traces until ctx ends, the count or the duration is reached.
@@ -145,6 +148,7 @@ func (s *session) run(ctx context.Context) error {
 		defer cancel()
 	}
 	started := time.Now()
+	s.due = started.Add(s.opts.Interval)
 	var in probe.Record
 	for ctx.Err() == nil && !s.full() {
 		if err := s.turn(&in); err != nil {
@@ -169,6 +173,7 @@ func (s *session) turn(in *probe.Record) error {
 	s.announce = min(s.announce+10, 200)
 	s.live.TendDrops(time.Now())
 	s.tick(watermark, bootNow(), false)
+	s.between(time.Now())
 	return s.flush()
 }
 
@@ -244,9 +249,7 @@ func (s *session) end(cause error) error {
 	if counts.CloserLost > 0 {
 		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d closing processes were not told (ring buffer full): owners of their resets may be unknown", counts.CloserLost))
 	}
-	if s.opts.Record != nil {
-		cause = errors.Join(cause, s.opts.Record.finish(sum))
-	}
+	cause = errors.Join(cause, s.finishRecording(&sum))
 	for _, out := range s.opts.Sinks {
 		if err := out.Summary(&sum); err != nil && s.err == nil {
 			s.err = fmt.Errorf("write summary: %w", err)

@@ -166,10 +166,12 @@ func (s *session) storm(in *probe.Counted) (*event.Storm, bool) {
 // finishStorm hands a line to the sinks; live and replay share it.
 func (f *finisher) finishStorm(st *event.Storm) {
 	if f.opts.Record != nil {
-		f.opts.Record.storm(st)
+		f.opts.Record.storm(st, f.printed())
 	}
 	f.storms.told += st.Count
-	f.tally.AddStorm(st)
+	for _, t := range f.tallies() {
+		t.AddStorm(st)
+	}
 	if f.opts.Select.QuietExpected && diagnose.Expected(stormReset(st)) {
 		f.hidden += st.Count
 		return
