@@ -112,6 +112,10 @@ func sayStale(r *event.Reset) string {
 
 // sayListener says "gave up": close() and shutdown() both do it.
 func sayListener(r *event.Reset) string {
+	// The task that stopped it was not its owner, so nothing is said of that one.
+	if r.Actor != nil && r.Actor.Kind == event.ActorKiller {
+		return fmt.Sprintf("the listening socket was stopped from outside its process, as ss -K does, before this connection to port %d was accepted", r.Local.Port)
+	}
 	s := ended(r, "gave up the listening socket", "the listening socket was given up")
 	return fmt.Sprintf("%s before this connection to port %d was accepted", s, r.Local.Port)
 }

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 
+	"rstwhy/internal/diagnose"
 	"rstwhy/internal/event"
 	"rstwhy/internal/probe"
 )
@@ -148,26 +149,33 @@ func (s *session) storm(in *probe.Counted) (*event.Storm, bool) {
 		return nil, false
 	}
 	r.Verdict = s.finisher.storms.verdict(&in.Key, in.Count.LastNs)
-	f := &s.opts.Filter // the kernel side applied the rest of it
-	if s.full() || r.Direction == event.Sent && f.NoSent || r.Direction == event.Received && f.NoReceived || !s.opts.Select.Match(r) {
-		s.finisher.storms.filtered += n
-		return nil, false
-	}
-	return &event.Storm{
+	st := &event.Storm{
 		Type: "storm", Schema: event.Schema, Host: s.opts.Host, Time: r.Time,
 		DurationNS: int64(in.Count.LastNs - min(in.Count.FirstNs, in.Count.LastNs)), Count: n, Direction: r.Direction,
 		Cause: r.Cause, Owner: r.Owner, LocalPort: in.Key.LocalPort, RemotePort: in.Key.PeerPort, Remote: probe.StormRemote(&in.Key),
 		NetNS: r.NetNS, Effect: r.Effect, Verdict: r.Verdict,
-	}, true
+	}
+	f := &s.opts.Filter // the kernel side applied the rest of it
+	if s.full() || r.Direction == event.Sent && f.NoSent || r.Direction == event.Received && f.NoReceived || !s.opts.Select.MatchStorm(st) {
+		s.finisher.storms.filtered += n
+		return nil, false
+	}
+	return st, true
 }
 
 // finishStorm hands a line to the sinks; live and replay share it.
 func (f *finisher) finishStorm(st *event.Storm) {
 	if f.opts.Record != nil {
-		f.opts.Record.storm(st)
+		f.opts.Record.storm(st, f.printed())
 	}
 	f.storms.told += st.Count
-	f.tally.AddStorm(st)
+	for _, t := range f.tallies() {
+		t.AddStorm(st)
+	}
+	if f.opts.Select.QuietExpected && diagnose.Expected(stormReset(st)) {
+		f.hidden += st.Count
+		return
+	}
 	for _, out := range f.opts.Sinks {
 		if err := out.Storm(st); err != nil && f.err == nil {
 			f.err = fmt.Errorf("write storm: %w", err)

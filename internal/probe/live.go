@@ -51,6 +51,7 @@ type Live struct {
 	states []HookState
 	names  Names
 	log    zerolog.Logger
+	types  *btf.Cache // while Open runs
 
 	walkIter *link.Iter
 	done     atomic.Uint64
@@ -71,7 +72,8 @@ func Open(opts Options) (*Live, error) {
 		// Since 5.11 maps are charged to the memory cgroup, so this is no error.
 		l.log.Debug().Err(err).Msg("memlock limit not raised")
 	}
-	kernel, err := btf.LoadKernelSpec()
+	l.types = btf.NewCache() // for all programs: reading the kernel's types takes 30 ms
+	kernel, err := l.types.Kernel()
 	if err != nil {
 		return l, l.noHook(fmt.Errorf("read the kernel's BTF (/sys/kernel/btf/vmlinux, kernel option CONFIG_DEBUG_INFO_BTF): %w", err))
 	}
@@ -94,6 +96,7 @@ func Open(opts Options) (*Live, error) {
 		return nil, fmt.Errorf("open ring buffer: %w", err)
 	}
 	// Reading the kernel types leaves garbage behind that nobody needs any more.
+	l.types = nil
 	debug.FreeOSMemory()
 	return l, nil
 }
@@ -190,7 +193,7 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 	}
 	one := spec.Copy()
 	one.Programs = map[string]*ebpf.ProgramSpec{c.Program: spec.Programs[c.Program]}
-	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps})
+	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps, Cache: l.types})
 	if err != nil && c.Kind == "fentry" {
 		// The library's words for it would be about memory limits.
 		l.log.Debug().Err(err).Str("program", c.Program).Msg("not loaded")

@@ -27,15 +27,32 @@ type groupKey struct {
 	pid       uint32
 	start     int64
 	remote    netip.Prefix
-	port      uint16
+	port      uint16 // of the side that was connected to
+	ours      bool   // that is the local one
 }
 
-func keyOf(d event.Direction, cause string, owner *event.Process, remote netip.Prefix, port uint16) groupKey {
-	k := groupKey{direction: d, cause: cause, remote: remote, port: port}
-	if owner != nil {
-		k.pid, k.start = owner.PID, owner.StartTime.UnixNano()
+func keyOf(s *event.Storm) groupKey {
+	k := groupKey{direction: s.Direction, cause: s.Cause, remote: s.Remote, port: s.RemotePort}
+	if s.LocalPort != 0 {
+		k.port, k.ours = s.LocalPort, true
+	}
+	if s.Owner != nil {
+		k.pid, k.start = s.Owner.PID, s.Owner.StartTime.UnixNano()
 	}
 	return k
+}
+
+// stormOf is the storm of one reset, as the kernel side would count it: by the
+// port that was connected to, since the other one is any of thousands.
+func stormOf(r *event.Reset) event.Storm {
+	s := event.Storm{
+		Time: r.Time, Count: 1, Direction: r.Direction, Cause: r.Cause, Owner: r.Owner, LocalPort: r.Local.Port,
+		Remote: netip.PrefixFrom(r.Peer.Address.WithZone(""), r.Peer.Address.BitLen()), Effect: r.Effect, Verdict: r.Verdict,
+	}
+	if connected(r) {
+		s.LocalPort, s.RemotePort = 0, r.Peer.Port
+	}
+	return s
 }
 
 type group struct {
@@ -54,8 +71,8 @@ type fold struct {
 
 // take tells whether the reset is counted instead of printed.
 func (f *fold) take(r *event.Reset, terminal bool) bool {
-	remote := netip.PrefixFrom(r.Peer.Address.WithZone(""), r.Peer.Address.BitLen())
-	g := f.group(keyOf(r.Direction, r.Cause, r.Owner, remote, r.Local.Port))
+	s := stormOf(r)
+	g := f.group(keyOf(&s))
 	if g == nil {
 		f.rest++
 		return true
@@ -64,10 +81,6 @@ func (f *fold) take(r *event.Reset, terminal bool) bool {
 	if g.seen <= foldAfter && (!terminal || f.printed < foldLines) {
 		f.printed++
 		return false
-	}
-	s := event.Storm{
-		Time: r.Time, Count: 1, Direction: r.Direction, Cause: r.Cause, Owner: r.Owner,
-		LocalPort: r.Local.Port, Remote: remote, Effect: r.Effect, Verdict: r.Verdict,
 	}
 	g.doubt = g.doubt || !r.OwnerProven
 	g.add(&s, r.Time)
@@ -134,7 +147,7 @@ func (t *Text) appendFolded(b []byte) []byte {
 	slices.SortFunc(told, func(v, w *group) int {
 		x, y := &v.storm, &w.storm
 		return cmp.Or(cmp.Compare(y.Count, x.Count), cmp.Compare(x.Cause, y.Cause), x.Remote.Compare(y.Remote),
-			cmp.Compare(x.LocalPort, y.LocalPort), cmp.Compare(x.Direction, y.Direction), x.Time.Compare(y.Time))
+			cmp.Compare(x.LocalPort, y.LocalPort), cmp.Compare(x.RemotePort, y.RemotePort), cmp.Compare(x.Direction, y.Direction), x.Time.Compare(y.Time))
 	})
 	shown := told[:min(len(told), foldShown)]
 	more := t.fold.rest
@@ -160,7 +173,7 @@ func (t *Text) appendFolded(b []byte) []byte {
 // here of the same group.
 func (t *Text) Storm(s *event.Storm) error {
 	b := t.turn(t.buf[:0], s.Time)
-	if g := t.fold.group(keyOf(s.Direction, s.Cause, s.Owner, s.Remote, s.LocalPort)); g != nil {
+	if g := t.fold.group(keyOf(s)); g != nil {
 		g.doubt = true // a storm's owner is the one that was stored
 		g.add(s, s.Time.Add(-time.Duration(s.DurationNS)))
 	} else {
@@ -191,7 +204,7 @@ func (t *Text) Tick(now time.Time) error {
 func (t *Text) appendStorm(b []byte, s *event.Storm, doubt bool) []byte {
 	c := row{
 		time: s.Time.In(t.opt.Location).Format("15:04:05.000"), dir: direction(s.Direction),
-		process: "?", local: "*", peer: "*", was: "-",
+		process: "?", local: "*", was: "-",
 		why: thousands(s.Count) + " more in " + lately(s.DurationNS), cause: "(" + Escape(s.Cause, maxWord) + ")",
 		second: stormSecond(s),
 	}
@@ -204,15 +217,27 @@ func (t *Text) appendStorm(b []byte, s *event.Storm, doubt bool) []byte {
 	if s.LocalPort != 0 {
 		c.local = ":" + strconv.Itoa(int(s.LocalPort))
 	}
-	switch {
-	case s.Remote.IsSingleIP():
-		c.peer = s.Remote.Addr().String()
-	case s.Remote.Bits() > 0:
-		c.peer = s.Remote.String()
-	}
+	c.peer = stormPeer(s)
 	b = t.appendHeader(b)
 	b = t.appendDay(b, s.Time)
 	return t.appendRow(b, &c)
+}
+
+func stormPeer(s *event.Storm) string {
+	switch {
+	case s.Remote.IsSingleIP() && s.RemotePort != 0:
+		return netip.AddrPortFrom(s.Remote.Addr(), s.RemotePort).String()
+	case s.Remote.IsSingleIP():
+		return s.Remote.Addr().String()
+	}
+	peer := "*"
+	if s.Remote.Bits() > 0 {
+		peer = s.Remote.String()
+	}
+	if s.RemotePort != 0 {
+		peer += " :" + strconv.Itoa(int(s.RemotePort))
+	}
+	return peer
 }
 
 // lately says how long a storm lasted.

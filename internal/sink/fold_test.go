@@ -115,6 +115,24 @@ func TestFoldGroups(t *testing.T) {
 	}
 }
 
+// Of a connection that this side opened, the local port is any of thousands.
+func TestFoldOfClients(t *testing.T) {
+	start := at("2026-11-24T00:00:00Z")
+	steps := refused(15, start, "192.168.4.9")
+	for i := range steps {
+		r := steps[i].(event.Reset)
+		r.Local.Port, r.Peer.Port = r.Peer.Port, 2181
+		r.Facts = event.Facts{ActiveOpenKnow: true, ActiveOpen: true}
+		steps[i] = r
+	}
+	storm := squall()
+	storm.Time, storm.LocalPort, storm.RemotePort = start.Add(time.Second/2), 0, 2181
+	out := story(t, TextOptions{}, append(steps, storm)...)
+	if records(out) != 10 || strings.Count(out, "4,218 more") != 1 || !strings.Contains(out, "192.168.4.9:2181       -") {
+		t.Errorf("a client with many ports is not one group with the kernel's count:\n%s", out)
+	}
+}
+
 func TestStormsMergeAndAreBounded(t *testing.T) {
 	start := at("2026-11-24T00:00:10Z")
 	one := squall()
@@ -180,6 +198,8 @@ func TestStormLine(t *testing.T) {
 		{"closed port", func(*event.Storm) {}, "SENT  -  :8080  192.168.4.9  -  4,213 more in the last second (closed-port)"},
 		{"several ports", func(s *event.Storm) { s.LocalPort = 0 }, "SENT  -  *  192.168.4.9  -"},
 		{"a network", func(s *event.Storm) { s.Remote = netip.MustParsePrefix("10.0.0.0/8") }, ":8080  10.0.0.0/8  -"},
+		{"a server elsewhere", func(s *event.Storm) { s.LocalPort, s.RemotePort = 0, 2181 }, "SENT  -  *  192.168.4.9:2181  -"},
+		{"servers elsewhere", func(s *event.Storm) { s.Remote, s.LocalPort, s.RemotePort = prefix("10.0.0.0/8"), 0, 2181 }, "*  10.0.0.0/8 :2181  -"},
 		{"anybody", func(s *event.Storm) { s.Remote = netip.MustParsePrefix("::/0") }, ":8080  *  -"},
 		{"a server", func(s *event.Storm) { s.Owner, s.Cause = kafka, "unread-data" }, "SENT  java[2211]? kafka.Kafka  :8080"},
 		{"a server that nobody knows", func(s *event.Storm) { s.Cause = "unread-data" }, "SENT  ?  :8080"},

@@ -122,10 +122,12 @@ func TestTallyStorms(t *testing.T) {
 	tally.AddStorm(&storm)
 	storm.Owner, storm.Remote = nil, prefix("::/0")
 	tally.AddStorm(&storm)
+	storm.Remote, storm.LocalPort, storm.RemotePort, storm.Count = prefix("10.0.0.1/32"), 0, 2181, 7
+	tally.AddStorm(&storm)
 	r := samples()[2].r
 	tally.Add(&r)
 	s := tally.Summary(time.Now())
-	if s.Sent != 4214 || s.Received != 8426 || s.OwnersUnknown != 4213 || s.Scope != event.ScopeSession {
+	if s.Sent != 4214 || s.Received != 8433 || s.OwnersUnknown != 4220 || s.Scope != event.ScopeSession {
 		t.Errorf("%d sent, %d received, %d unknown, scope %q", s.Sent, s.Received, s.OwnersUnknown, s.Scope)
 	}
 	for name, c := range map[string]struct {
@@ -136,6 +138,7 @@ func TestTallyStorms(t *testing.T) {
 		"cause":   {s.ByCause, "closed-port", event.Tally{Sent: 4214}},
 		"process": {s.ByProcess, "java[2211] kafka.Kafka", event.Tally{Received: 4213}},
 		"remote":  {s.ByRemote, "192.168.4.9", event.Tally{Sent: 4214}},
+		"server":  {s.ByRemote, "10.0.0.1:2181", event.Tally{Received: 7}},
 		"network": {s.ByRemote, "10.0.0.0/8", event.Tally{Received: 4213}},
 		"several": {s.ByRemote, Others, event.Tally{Received: 4213}},
 	} {

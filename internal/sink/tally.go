@@ -80,7 +80,7 @@ func (t *Tally) AddStorm(s *event.Storm) {
 	t.cause.add(s.Cause, n)
 	switch {
 	case s.Remote.IsSingleIP():
-		t.remote.add(remoteEnd{at: netip.AddrPortFrom(s.Remote.Addr(), 0)}, n)
+		t.remote.add(remoteEnd{at: netip.AddrPortFrom(s.Remote.Addr(), s.RemotePort)}, n)
 	case s.Remote.Bits() > 0:
 		t.remote.add(remoteEnd{network: s.Remote.Masked()}, n)
 	default:
@@ -116,14 +116,18 @@ func (t *Tally) addProcess(o *event.Process, none bool, n counts) {
 // server that we connected to does, the port that a client was given does not
 // (then it is zero).
 func remoteKey(r *event.Reset) remoteEnd {
-	f := &r.Facts
-	connected := f.ActiveOpenKnow && f.ActiveOpen ||
-		r.Cause == "connect-refused" || r.Cause == "connect-abandoned" ||
-		r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleClient
-	if connected {
+	if connected(r) {
 		return remoteEnd{at: r.Peer.AddrPort()}
 	}
 	return remoteEnd{at: netip.AddrPortFrom(r.Peer.Address, 0)}
+}
+
+// connected tells whether the local side opened the connection, so that the
+// peer's port is that of a service.
+func connected(r *event.Reset) bool {
+	return r.Facts.ActiveOpenKnow && r.Facts.ActiveOpen || r.State != nil && *r.State == "SYN_SENT" ||
+		r.Cause == "connect-refused" || r.Cause == "connect-abandoned" ||
+		r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleClient
 }
 
 var confidences = map[event.Confidence]int{event.Proven: 3, event.Likely: 2, event.Possible: 1}
@@ -181,6 +185,8 @@ func (t *Tally) Summary(now time.Time) event.Summary {
 		Verdicts:  make([]event.VerdictTally, 0, len(t.verdicts)),
 		Servers:   make([]event.Server, 0, len(t.servers)),
 		Scope:     event.ScopeSession,
+		Checks:    []event.CounterCheck{},
+		Gaps:      []event.Gap{},
 		Warnings:  []string{},
 	}
 	if !t.Start.IsZero() {
