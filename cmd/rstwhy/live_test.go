@@ -116,7 +116,7 @@ func (s *live) run(binary string, mayRepeat bool) bool {
 		truths, err := p.Run()
 		s.add(truths, err)
 	}
-	for i := range fromEnvironment(t, "RSTWHY_LIVE_ROUNDS", 2) {
+	for i := range fromEnvironment(t, "RSTWHY_LIVE_ROUNDS", 1) {
 		s.round(i%2 == 0)
 	}
 	time.Sleep(holdLimit)

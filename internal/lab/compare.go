@@ -138,7 +138,7 @@ func Compare(truths []Truth, resets []event.Reset, mine func(pid int) bool) (j J
 		}
 	}
 	j.ByScenario = tally(results, func(t *Truth) string { return t.Scenario })
-	j.ByCause = tally(results, func(t *Truth) string { return string(t.Direction) + " " + t.Cause })
+	j.ByCause = tally(results, func(t *Truth) string { return string(t.Direction) + " " + t.Causes()[0] })
 	slices.SortStableFunc(j.Findings, func(a, b Finding) int { return cmp.Compare(a.Scenario, b.Scenario) })
 	return j
 }
@@ -197,7 +197,9 @@ func tally(results []*result, name func(*Truth) string) (all []Score) {
 		sums[n].Add(r.score)
 	}
 	for _, s := range sums {
-		all = append(all, *s)
+		if s.Truths > 0 { // none: nothing but what may be left out
+			all = append(all, *s)
+		}
 	}
 	slices.SortFunc(all, func(a, b Score) int { return cmp.Compare(a.Name, b.Name) })
 	return all

@@ -122,3 +122,55 @@ func TestPairUp(t *testing.T) {
 		})
 	}
 }
+
+func TestToldAsStorms(t *testing.T) {
+	truth, _ := example()
+	missing := Finding{Field: Missing, Truth: &truth}
+	storm := event.Storm{
+		Count: 1, Direction: event.Sent, Cause: "unread-data", LocalPort: 2181, NetNS: 7,
+		Remote: netip.MustParsePrefix("127.0.0.0/24"), Owner: &event.Process{PID: 42},
+	}
+	with := func(change func(*event.Storm)) event.Storm {
+		s := storm
+		change(&s)
+		return s
+	}
+	for _, tt := range []struct {
+		name     string
+		findings []Finding
+		storm    event.Storm
+		told     int
+	}{
+		{"told", []Finding{missing}, storm, 1},
+		{"one too many", []Finding{missing, missing}, storm, 1},
+		{"found, but wrong", []Finding{{Field: CauseField, Truth: &truth}}, storm, 0},
+		{"another cause", []Finding{missing}, with(func(s *event.Storm) { s.Cause = "linger-zero" }), 0},
+		{"another direction", []Finding{missing}, with(func(s *event.Storm) { s.Direction = event.Received }), 0},
+		{"another port", []Finding{missing}, with(func(s *event.Storm) { s.LocalPort = 1 }), 0},
+		{"any port", []Finding{missing}, with(func(s *event.Storm) { s.LocalPort = 0 }), 1},
+		{"another owner", []Finding{missing}, with(func(s *event.Storm) { s.Owner = &event.Process{PID: 43} }), 0},
+		{"another remote", []Finding{missing}, with(func(s *event.Storm) { s.Remote = netip.MustParsePrefix("10.0.0.0/8") }), 0},
+		{"another namespace", []Finding{missing}, with(func(s *event.Storm) { s.NetNS = 8 }), 0},
+	} {
+		rest, told := ToldAsStorms(tt.findings, []event.Storm{tt.storm})
+		if told != tt.told || len(rest) != len(tt.findings)-tt.told {
+			t.Errorf("%s: %d told, %d left", tt.name, told, len(rest))
+		}
+	}
+}
+
+// TestSteer: the means to steer softirqs work where the kernel has RPS.
+func TestSteer(t *testing.T) {
+	needRoot(t)
+	l, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := l.holder("one").try("steer", -1, "lo"); err != nil {
+		t.Skipf("no RPS here: %v", err)
+	}
+	if _, err := l.holder("one").try("steer", -1, "no-such-device"); err == nil {
+		t.Error("a device that is not there was steered")
+	}
+}
