@@ -106,7 +106,7 @@ func (s *live) run(binary string, mayRepeat bool) bool {
 		}
 	}()
 	recording := filepath.Join(t.TempDir(), "live.rec")
-	args := []string{"--record", recording}
+	args := []string{"--record", recording, "--max-rate", "0"}
 	if s.firewall {
 		args = append(args, "--firewall")
 	}

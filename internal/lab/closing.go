@@ -16,6 +16,9 @@ type act struct {
 	do        func(*pair) []Truth
 }
 
+// actNeeds are the functions of the kernel that an act needs, by its id.
+var actNeeds = map[string][]string{"socket-destroyed": needsDiag}
+
 // closings are the ways to give a connection up with a reset, or to be reset.
 // They are run on accepted and on connecting ends. A process that has shut down
 // its sending side only has not given the connection up.

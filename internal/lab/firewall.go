@@ -15,15 +15,19 @@ import (
 // firewalls are RSTs that no socket of this host sends although they carry its
 // address: netfilter's REJECT (net/ipv4/netfilter/nf_reject_ipv4.c:
 // nf_send_reset) and a forged segment.
-var firewalls = inFamilies([]Scenario{
-	{ID: "reject/input-syn", Title: "a rule for incoming segments rejects a connect", setup: rejectSYN("input")},
-	{ID: "reject/output-syn", Title: "a rule for outgoing segments rejects a connect", setup: rejectSYN("output")},
-	{ID: "reject/input-data", Title: "a rule for incoming segments rejects data of an open connection", setup: rejectData("input")},
-	{ID: "reject/output-data", Title: "a rule for outgoing segments rejects data of an open connection", setup: rejectData("output")},
+var firewalls = inFamilies(needsNFT, []Scenario{
+	{ID: "reject/input-syn", Title: "a rule for incoming segments rejects a connect", Needs: needsReject, setup: rejectSYN("input")},
+	{ID: "reject/output-syn", Title: "a rule for outgoing segments rejects a connect", Needs: needsReject, setup: rejectSYN("output")},
+	{ID: "reject/input-data", Title: "a rule for incoming segments rejects data of an open connection", Needs: needsReject, setup: rejectData("input")},
+	{ID: "reject/output-data", Title: "a rule for outgoing segments rejects data of an open connection", Needs: needsReject, setup: rejectData("output")},
+
+	{ID: "nat/closed-port", Title: "a service address leads to a closed port", Needs: needsNAT, setup: natClosedPort},
+	{ID: "nat/late-data", Title: "data through a service address after the server has closed", Needs: needsNAT, setup: natClosed(true)},
+	{ID: "nat/unread-data", Title: "the server behind a service address closes with data unread", Needs: needsNAT, setup: natClosed(false)},
+})
+
+var forgeries = inFamilies(nil, []Scenario{
 	{ID: "forged-reset", Title: "a process sends a RST in the name of the other end", setup: forgedReset},
-	{ID: "nat/closed-port", Title: "a service address leads to a closed port", setup: natClosedPort},
-	{ID: "nat/late-data", Title: "data through a service address after the server has closed", setup: natClosed(true)},
-	{ID: "nat/unread-data", Title: "the server behind a service address closes with data unread", setup: natClosed(false)},
 })
 
 // notSent is a RST that an end accepted and that no socket here sent; fire is

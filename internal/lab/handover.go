@@ -146,6 +146,8 @@ func cloneSelf(ctl uintptr, o *order, res *outcome) (uintptr, syscall.Errno) {
 //go:noinline
 func obeyOrders(ctl uintptr, o *order, res *outcome) {
 	base := uintptr(unsafe.Pointer(o))
+	// It does not outlive its parent, whose main thread this was forked from.
+	syscall.RawSyscall(syscall.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
 	// The control channel of the parent is not the child's.
 	syscall.RawSyscall(syscall.SYS_CLOSE, controlFD, 0, 0)
 	for {

@@ -4,7 +4,7 @@ package lab
 // does not accept: net/ipv4/tcp_minisocks.c (tcp_check_req,
 // tcp_timewait_state_process), tcp_input.c (tcp_validate_incoming,
 // tcp_rcv_synsent_state_process, tcp_rcv_state_process) and RFC 5961.
-var inbound = inFamilies([]Scenario{
+var inbound = inFamilies(needsTUN, []Scenario{
 	{ID: "inbound/request-exact", Title: "a RST ends a half-open connection", setup: inRequest(0)},
 	{ID: "inbound/request-out-of-window", Title: "a RST out of the window of a half-open connection", setup: inRequest(far)},
 	{ID: "inbound/request-inexact", Title: "a RST in the window of a half-open connection", setup: inRequest(100)},
@@ -22,7 +22,7 @@ var inbound = inFamilies([]Scenario{
 	{ID: "inbound/checksum", Title: "a RST with a wrong checksum", setup: inSpoilt},
 	{ID: "inbound/md5-unexpected", Title: "a RST with a signature that nobody asked for", setup: inSigned},
 	{ID: "inbound/md5-missing", Title: "a RST without the signature that the socket asks for", setup: inUnsigned},
-	{ID: "inbound/netfilter-drop", Title: "a firewall here drops a RST", setup: inDropped},
+	{ID: "inbound/netfilter-drop", Title: "a firewall here drops a RST", Needs: needsNFT, setup: inDropped},
 	{ID: "inbound/listen", Title: "a RST for no connection to a listening port", setup: inListen},
 	{ID: "inbound/no-socket", Title: "a RST to a port on which nobody listens", setup: inNobody},
 	{ID: "inbound/locked", Title: "a RST comes while the process is in a system call on the socket", setup: inLocked},
@@ -35,9 +35,10 @@ var inbound = inFamilies([]Scenario{
 // and only asks for an address family.
 var families = []Place{IPv4, IPv6, Mapped}
 
-func inFamilies(all []Scenario) []Scenario {
+func inFamilies(needs []string, all []Scenario) []Scenario {
 	for i := range all {
 		all[i].In = families
+		all[i].Needs = append(all[i].Needs, needs...)
 	}
 	return all
 }

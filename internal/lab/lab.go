@@ -86,6 +86,7 @@ type Scenario struct {
 	Early Early
 	Own   bool          // needs a network namespace of the lab's
 	In    []Place       // where it can run; nil: everywhere
+	Needs []string      // functions of the kernel that may lie in a module
 	Slow  time.Duration // how long it waits for the kernel's timers
 	setup func(*Bench) func() []Truth
 }

@@ -11,20 +11,20 @@ import (
 // a worker thread of the kernel; an unaccepted child gets two RSTs, one from
 // MPTCP and one from TCP.
 var multipaths = []Scenario{
-	{ID: "mptcp-abort", Title: "a multipath TCP connection closes with data unread", setup: multipath(true, func(m *multi) Truth {
+	{ID: "mptcp-abort", Title: "a multipath TCP connection closes with data unread", Needs: needsMPTCP, setup: multipath(true, func(m *multi) Truth {
 		m.a.worker().do("close", m.a.fd)
 		return m.abort()
 	})},
-	{ID: "mptcp-linger", Title: "a multipath TCP connection closes with SO_LINGER 0", setup: multipath(true, func(m *multi) Truth {
+	{ID: "mptcp-linger", Title: "a multipath TCP connection closes with SO_LINGER 0", Needs: needsMPTCP, setup: multipath(true, func(m *multi) Truth {
 		m.a.worker().do("linger", m.a.fd, 0)
 		m.a.worker().do("close", m.a.fd)
 		return m.abort()
 	})},
-	{ID: "mptcp-killed", Title: "SIGKILL with data of multipath TCP unread", setup: multipath(true, func(m *multi) Truth {
+	{ID: "mptcp-killed", Title: "SIGKILL with data of multipath TCP unread", Needs: needsMPTCP, setup: multipath(true, func(m *multi) Truth {
 		m.a.worker().kill(unix.SIGKILL)
 		return m.abort()
 	})},
-	{ID: "mptcp-listener", Title: "a listener of multipath TCP closes with a connection unaccepted", setup: multipath(false, func(m *multi) Truth {
+	{ID: "mptcp-listener", Title: "a listener of multipath TCP closes with a connection unaccepted", Needs: needsMPTCP, setup: multipath(false, func(m *multi) Truth {
 		m.l.worker().do("close", m.l.fd)
 		t := m.abort()
 		t.Cause += "|listener-closed"

@@ -76,7 +76,7 @@ var holders = []Scenario{
 		p.wasReset()
 		return []Truth{p.sent("connect-unspec").closed(), p.received("peer-reset")}
 	})},
-	{ID: "shared-destroyed", Title: "an administrator destroys a connection that two processes hold", Early: EarlyKnown, setup: func(b *Bench) func() []Truth {
+	{ID: "shared-destroyed", Title: "an administrator destroys a connection that two processes hold", Early: EarlyKnown, Needs: needsDiag, setup: func(b *Bench) func() []Truth {
 		p := b.pair()
 		kid := b.spawnFrom(p.a.worker(), b.lab.comm("kid"), p.a.fd)
 		return func() []Truth {

@@ -6,12 +6,12 @@ import "slices"
 var Scenarios = scenarios()
 
 func scenarios() (all []Scenario) {
-	all = slices.Concat(specials, inbound, firewalls, multipaths, holders)
+	all = slices.Concat(specials, inbound, firewalls, forgeries, multipaths, holders)
 	for _, acts := range [][]act{closings, moreClosings, lateActs} {
 		for _, a := range acts {
 			all = append(all,
-				Scenario{ID: a.id + "/accepted", Title: "the accepting process: " + a.title, Early: EarlyKnown, setup: opened((*Bench).pair, a)},
-				Scenario{ID: a.id + "/connected", Title: "the connecting process: " + a.title, Early: EarlyKnown, setup: opened(func(b *Bench) *pair { return b.pair().flip() }, a)},
+				Scenario{ID: a.id + "/accepted", Title: "the accepting process: " + a.title, Early: EarlyKnown, Needs: actNeeds[a.id], setup: opened((*Bench).pair, a)},
+				Scenario{ID: a.id + "/connected", Title: "the connecting process: " + a.title, Early: EarlyKnown, Needs: actNeeds[a.id], setup: opened(func(b *Bench) *pair { return b.pair().flip() }, a)},
 			)
 		}
 	}
@@ -28,4 +28,14 @@ func opened(open func(*Bench) *pair, a act) func(*Bench) func() []Truth {
 		p := open(b)
 		return func() []Truth { return a.do(p) }
 	}
+}
+
+// ScenarioByID finds a scenario.
+func ScenarioByID(id string) (*Scenario, bool) {
+	for i := range Scenarios {
+		if Scenarios[i].ID == id {
+			return &Scenarios[i], true
+		}
+	}
+	return nil, false
 }

@@ -62,7 +62,7 @@ var specials = []Scenario{
 		p.a.worker().do("shutdown", p.a.fd, unix.SHUT_RD)
 		return p.sent("listener-closed").closed()
 	}, 0)},
-	{ID: "listener-destroyed", Title: "an administrator destroys a listener with a connection unaccepted", Early: EarlyKnown, setup: listenerEnds(func(p *pair) Truth {
+	{ID: "listener-destroyed", Title: "an administrator destroys a listener with a connection unaccepted", Early: EarlyKnown, Needs: needsDiag, setup: listenerEnds(func(p *pair) Truth {
 		any := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 		if p.a.addr.Addr().Is6() {
 			any = netip.AddrPortFrom(netip.IPv6Unspecified(), 0)

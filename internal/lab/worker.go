@@ -35,6 +35,10 @@ func Main() {
 	case "":
 		return
 	case "worker":
+		if !commanded() {
+			fmt.Fprintf(os.Stderr, "lab: %s is for the lab's own processes: unset it\n", roleVariable)
+			os.Exit(2)
+		}
 		setComm(name)
 		serve()
 	case "hog":
@@ -53,6 +57,29 @@ func setComm(name string) {
 	}
 }
 
+// commanded tells whether there is a channel for commands, so that a stray
+// variable makes no worker.
+func commanded() bool {
+	kind, err := unix.GetsockoptInt(controlFD, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil || kind != unix.SOCK_SEQPACKET {
+		return false
+	}
+	domain, err := unix.GetsockoptInt(controlFD, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	return err == nil && domain == unix.AF_UNIX
+}
+
+// endWithBench ends this process as soon as the bench is gone, also while it
+// waits in a command. (PR_SET_PDEATHSIG is about the thread that started a
+// process, and threads of the bench come and go.)
+func endWithBench() {
+	p := []unix.PollFd{{Fd: controlFD}} // no events: only a hang-up ends the wait
+	for {
+		if n, err := unix.Poll(p, -1); n > 0 || err != unix.EINTR {
+			os.Exit(0)
+		}
+	}
+}
+
 // worker is the state of a worker process.
 type worker struct {
 	sockets map[int]bool // descriptors that vanish must close silently
@@ -67,6 +94,7 @@ func serve() {
 		unix.CloseOnExec(inheritedFD)
 		w.sockets[inheritedFD] = true
 	}
+	go endWithBench()
 	time.AfterFunc(maxLife, func() { os.Exit(1) })
 	name, err := w.openMailbox()
 	if err != nil {

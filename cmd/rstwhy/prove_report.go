@@ -1,0 +1,151 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"rstwhy/internal/diagnose"
+	"rstwhy/internal/event"
+	"rstwhy/internal/lab"
+	"rstwhy/internal/sink"
+)
+
+// proveResult is the result of a row.
+type proveResult string
+
+const (
+	provePass    proveResult = "pass"
+	proveFail    proveResult = "fail"
+	proveNotHere proveResult = "not-provable"
+)
+
+// proveReport is what check --prove prints as JSON.
+type proveReport struct {
+	Type       string     `json:"type"` // always "prove"
+	Schema     int        `json:"schema"`
+	Host       string     `json:"host"`
+	Kernel     string     `json:"kernel"`
+	DurationMS int64      `json:"duration_ms"`
+	OK         bool       `json:"ok"` // nothing failed
+	Rows       []proveRow `json:"rows"`
+}
+
+// proveRow is one cause.
+type proveRow struct {
+	Direction event.Direction `json:"direction"`
+	Cause     string          `json:"cause"`
+	Expected  int             `json:"expected"` // resets of this cause that were made
+	Seen      int             `json:"seen"`     // of these, told
+	Right     int             `json:"right"`    // of these, right in everything
+	Result    proveResult     `json:"result"`
+	Why       []string        `json:"why"`
+}
+
+func (p *proof) report() *proveReport {
+	rep := &proveReport{Type: "prove", Schema: event.Schema, Host: hostName(), OK: true, Rows: []proveRow{}}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		rep.Kernel = unix.ByteSliceToString(u.Release[:])
+	}
+	j := lab.Compare(p.truths, p.resets, p.lab.Has)
+	rows := map[string]*proveRow{}
+	row := func(d event.Direction, cause string) *proveRow {
+		k := string(d) + " " + cause
+		if rows[k] == nil {
+			rows[k] = &proveRow{Direction: d, Cause: cause, Why: []string{}}
+		}
+		return rows[k]
+	}
+	for _, s := range j.ByCause {
+		d, cause, _ := strings.Cut(s.Name, " ")
+		r := row(event.Direction(d), cause)
+		r.Expected, r.Seen, r.Right = s.Truths, s.Told, s.Right
+		r.Result = provePass
+	}
+	for _, f := range j.Findings {
+		r := (*proveRow)(nil)
+		switch {
+		case f.Truth != nil:
+			r = row(f.Truth.Direction, f.Truth.Causes()[0])
+		default:
+			r = row(f.Reset.Direction, f.Reset.Cause)
+		}
+		r.Result = proveFail
+		r.Why = append(r.Why, fmt.Sprintf("%s: %s", cmp.Or(f.Scenario, "no scenario"), f.What))
+	}
+	p.addUnprovable(row)
+	for _, id := range slices.Sorted(maps.Keys(p.failed)) {
+		r := row("", "scenario "+id)
+		r.Result, r.Why = proveFail, append(r.Why, p.failed[id])
+	}
+	if p.over > 0 {
+		r := row("", "records")
+		r.Result, r.Why = proveFail, []string{fmt.Sprintf("others made %d resets meanwhile, too many to compare: run it again", p.over)}
+	}
+	for _, k := range slices.Sorted(maps.Keys(rows)) {
+		rep.OK = rep.OK && rows[k].Result != proveFail
+		rep.Rows = append(rep.Rows, *rows[k])
+	}
+	return rep
+}
+
+// addUnprovable adds the causes that nothing here could provoke, and why.
+func (p *proof) addUnprovable(row func(event.Direction, string) *proveRow) {
+	var lacks []string
+	for _, id := range slices.Sorted(maps.Keys(p.left)) {
+		lacks = append(lacks, id+": "+p.left[id])
+	}
+	for _, c := range diagnose.Causes() {
+		if c.ID == diagnose.Unknown {
+			continue
+		}
+		r := row(c.Direction, c.ID)
+		if r.Result != "" {
+			continue
+		}
+		r.Result = proveNotHere
+		if why := unprovable[c.ID]; why != "" {
+			r.Why = []string{why}
+		} else {
+			r.Why = slices.Clone(lacks)
+		}
+	}
+	r := row("", "out of memory (ended_by oom)")
+	r.Result, r.Why = proveNotHere, []string{"the kernel's out-of-memory killer is not provoked on your host"}
+}
+
+func (r *proveReport) print(w io.Writer, output string) error {
+	if output == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(r)
+	}
+	var b []byte
+	add := func(format string, args ...any) { b = fmt.Appendf(b, format+"\n", args...) }
+	add("%-9s %-30s %8s %5s %5s  %s", "DIR", "CAUSE", "EXPECTED", "SEEN", "RIGHT", "RESULT")
+	count := map[proveResult]int{}
+	for _, row := range r.Rows {
+		count[row.Result]++
+		result := map[proveResult]string{provePass: "pass", proveFail: "FAIL", proveNotHere: "not provable here"}[row.Result]
+		add("%-9s %-30s %8d %5d %5d  %s", row.Direction, row.Cause, row.Expected, row.Seen, row.Right, result)
+		for _, why := range row.Why {
+			add("          %s", sink.Escape(why, 300))
+		}
+	}
+	add("Kernel %s, %.1f s: %d passed, %d failed, %d not provable here.", sink.Escape(r.Kernel, 100), float64(r.DurationMS)/1000, count[provePass], count[proveFail], count[proveNotHere])
+	switch {
+	case r.OK:
+		add("rstwhy tells the truth about these resets on this kernel.")
+	default:
+		add("rstwhy was wrong, or did not see, where it says FAIL: please report it with this table.")
+	}
+	_, err := w.Write(b)
+	return err
+}
