@@ -168,7 +168,7 @@ func (a *Asker) translation(q *Question) {
 		err := a.modules.Translations()
 		var nat *event.NAT
 		if err == nil {
-			nat, _, err = translated(a.spaces, netns, q.tuple)
+			nat, err = translated(a.spaces, netns, q.tuple)
 		}
 		a.trouble(1, err)
 		if nat != nil {
@@ -221,6 +221,7 @@ func (a *Asker) uses(netns uint32) bool {
 type credit struct {
 	left   time.Duration
 	earned time.Time
+	spent  int // dumps made
 }
 
 // creditMax is the most that a quiet time can save up.
@@ -237,7 +238,10 @@ func (c *credit) take() bool {
 	return c.left > 0
 }
 
-func (c *credit) spend(d time.Duration) { c.left -= d }
+func (c *credit) spend(d time.Duration) {
+	c.left -= d
+	c.spent++
+}
 
 func cpuTime() time.Duration {
 	var ts unix.Timespec
