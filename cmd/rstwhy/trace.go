@@ -36,6 +36,8 @@ type traceFlags struct {
 	duration           time.Duration
 	ready              string
 	record, replay     string
+	firewall           bool
+	rate               uint32
 	debug              bool
 }
 
@@ -83,6 +85,8 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
 	fs.BoolVar(&f.zk, "zk", false, "only resets with a ZooKeeper server at either end")
 	fs.UintSliceVar(&f.zkPorts, "zk-port", []uint{2181}, "port that local processes reach ZooKeeper servers on (repeatable)")
 	fs.BoolVar(&f.noProbe, "no-probe", false, "never connect to a ZooKeeper server")
+	fs.BoolVar(&f.firewall, "firewall", false, "see resets that netfilter rules make (REJECT with tcp-reset); its hook runs for every packet sent")
+	fs.Uint32Var(&f.rate, "max-rate", 2000, "about how many resets a second are told one by one; the rest is counted by kind (0: no limit)")
 	fs.Uint64VarP(&f.count, "count", "c", 0, "end after this many resets (0: no limit)")
 	fs.DurationVar(&f.duration, "duration", 0, "end after this time (30s, 5m; 0: no limit)")
 	fs.StringVar(&f.record, "record", "", "keep a recording in this new file (mode 0600)")
@@ -173,6 +177,7 @@ func (f *traceFlags) namespace(opts *pipeline.Options) error {
 func (f *traceFlags) options() (pipeline.Options, error) {
 	opts := pipeline.Options{Count: f.count, Duration: f.duration, NoProbe: f.noProbe, Log: newLogger(f.debug)}
 	opts.Host = hostName()
+	opts.Firewall, opts.Rate = f.firewall, f.rate
 	if f.sent && f.received {
 		return opts, usagef("--sent and --received exclude each other; without either, both directions are shown")
 	}

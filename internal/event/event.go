@@ -271,7 +271,8 @@ type Storm struct {
 	Direction  Direction    `json:"direction"`   // sent or received
 	Cause      string       `json:"cause"`       // cause id, from what they share
 	Owner      *Process     `json:"owner"`       // process that holds, or last held, the sockets, as stored; null where none is known
-	LocalPort  uint16       `json:"local_port"`  // local port; 0: several
+	LocalPort  uint16       `json:"local_port"`  // local port; 0: several, as where the local side connected
+	RemotePort uint16       `json:"remote_port"` // remote port; 0: several, as where the peer connected
 	Remote     netip.Prefix `json:"remote"`      // remote address, as a prefix where there are several
 	NetNS      uint32       `json:"netns"`       // inode number of the network namespace; 0: several
 	Effect     *Effect      `json:"effect"`      // what the arriving RSTs did; null for sent ones

@@ -47,6 +47,8 @@ type Options struct {
 	Sinks    []sink.Sink
 	Explain  bool      // a sink prints the cause as a sentence
 	Record   *Recorder // nil: do not record
+	Firewall bool      // watch for resets that netfilter rules make, at a cost for every packet
+	Rate     uint32    // about how many records a second are told one by one; 0: no bound
 	Ready    func() error
 	Idle     func() // called once when ten seconds brought nothing
 	Log      zerolog.Logger
@@ -95,13 +97,13 @@ type session struct {
 // Live traces until ctx ends, the count or the duration is reached.
 func Live(ctx context.Context, opts Options) error {
 	defer opts.Record.abandon()
-	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log, ForeignPIDs: opts.NoNames})
+	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log, ForeignPIDs: opts.NoNames, Firewall: opts.Firewall, Rate: opts.Rate})
 	if err != nil {
 		return err
 	}
 	defer live.Close()
 	for _, h := range live.Hooks() {
-		if !h.Attached {
+		if !h.Attached && !errors.Is(h.Err, probe.ErrNotRequested) {
 			opts.Warnings = append(opts.Warnings, fmt.Sprintf("hook %s is not attached: %v; without it %s", h.Hook.Name, h.Err, h.Hook.Without))
 			opts.Log.Warn().Str("hook", h.Hook.Name).Err(h.Err).Msg("optional hook not attached: " + h.Hook.Without)
 		}
@@ -177,6 +179,7 @@ func (s *session) turn(in *probe.Record) error {
 		return err
 	}
 	s.announce = min(s.announce+10, 200)
+	s.live.TendDrops(time.Now())
 	s.tick(watermark, bootNow(), false)
 	return s.flush()
 }
@@ -244,6 +247,7 @@ func (s *session) end(cause error) error {
 		s.undecoded += left
 	}
 	sum := s.summary(counts)
+	sum.Gaps = s.live.Gaps(time.Now())
 	if n := s.live.MissedStates(); n > 0 {
 		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d state changes of sockets were not seen (the same program was running on that CPU): owners of their resets may be unknown", n))
 	}

@@ -95,7 +95,7 @@ func (p *player) frame(f *frame) error {
 func (p *player) end(live *event.Summary) error {
 	sum := p.tally.Summary(live.Time)
 	sum.Time, sum.DurationNS, sum.Warnings = live.Time, live.DurationNS, live.Warnings
-	sum.Account = live.Account
+	sum.Account, sum.Scope, sum.Checks, sum.Gaps = live.Account, live.Scope, live.Checks, live.Gaps
 	if extra := live.Account.Delivered - p.delivered; extra <= live.Account.Delivered {
 		sum.Account.Delivered -= extra
 		sum.Account.Filtered += extra

@@ -1,6 +1,9 @@
 package probe
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Hook is one purpose of the tracer and the programs that can serve it, best
 // first. The table below is all that decides what is attached.
@@ -10,6 +13,7 @@ type Hook struct {
 	Without    string      // what is lost without it, in terms of the question
 	Since      string      // first mainline kernel on which a candidate can serve
 	Required   bool        // trace exits with status 3 without it
+	OnRequest  string      // the flag without which it is not attached: it costs every packet
 	Candidates []Candidate // tried in order
 }
 
@@ -83,6 +87,26 @@ var Hooks = []Hook{
 		},
 	},
 	{
+		Name:    "refused",
+		Purpose: "resets that arrive and that the kernel does not accept: for half-open and closed connections, out of window, for nobody, dropped by a filter",
+		Without: "resets that kill a half-open or a closed connection, or are ignored, are visible only in the kernel's counters",
+		Since:   "5.17",
+		Candidates: []Candidate{
+			{Program: "tp_btf__kfree_skb", Kind: "tp_btf", Target: "kfree_skb", Args: 4},
+			{Program: "reason__kfree_skb", Kind: "tp_btf", Target: "kfree_skb", Args: 3},
+		},
+	},
+	{
+		Name:      "firewall",
+		Purpose:   "resets that a netfilter rule of this host makes (REJECT with tcp-reset)",
+		Without:   "a reset by a firewall rule of this host is seen only where it is received here, and the rule is not seen to be its sender",
+		Since:     "5.5",
+		OnRequest: "--firewall",
+		Candidates: []Candidate{
+			{Program: "tp_btf__net_dev_queue", Kind: "tp_btf", Target: "net_dev_queue", Args: 1},
+		},
+	},
+	{
 		Name:    "sent-nested",
 		Purpose: "sent resets that happen on a CPU while the program for sent resets runs there",
 		Without: "such resets are counted as lost to recursion",
@@ -109,6 +133,9 @@ type HookState struct {
 	Program  string // the candidate that serves it
 	Err      error  // why none does
 }
+
+// ErrNotRequested says that a hook is left out because nobody asked for it.
+var ErrNotRequested = errors.New("not asked for: it runs for every packet")
 
 // noHook notes that none can be attached, for the one reason.
 func (l *Live) noHook(err error) error {

@@ -21,9 +21,10 @@ func programs(t *testing.T) map[string]*ebpf.ProgramSpec {
 }
 
 // TestNoDataPathHook: attribution must cost nothing where data is sent,
-// received or accepted, so no program attaches outside these places.
+// received or accepted, so no program attaches outside these places. kfree_skb
+// is not on that path; net_dev_queue is, and only on request.
 func TestNoDataPathHook(t *testing.T) {
-	tracepoints := []string{"tcp_send_reset", "tcp_receive_reset", "inet_sock_set_state", "tcp_destroy_sock"}
+	tracepoints := []string{"tcp_send_reset", "tcp_receive_reset", "inet_sock_set_state", "tcp_destroy_sock", "kfree_skb", "net_dev_queue"}
 	met := map[string]bool{}
 	for name, p := range programs(t) {
 		switch {
@@ -58,6 +59,11 @@ func TestHooksTable(t *testing.T) {
 			t.Errorf("two hooks are called %s", h.Name)
 		}
 		names[h.Name] = true
+		for _, c := range h.Candidates {
+			if c.Target == "net_dev_queue" && h.OnRequest == "" {
+				t.Errorf("hook %s runs for every packet and is attached without being asked for", h.Name)
+			}
+		}
 		order = append(order, h.Name)
 		for _, c := range h.Candidates {
 			checkCandidate(t, progs, c)
