@@ -56,6 +56,7 @@ type Counters struct {
 	tracks map[uint32]*track
 	next   int
 	round  uint64
+	ended  bool // Detached was called
 }
 
 // NewCounters follows the namespaces that spaces finds.
@@ -164,6 +165,7 @@ func (c *Counters) Detached() {
 	if c.seen == nil {
 		return
 	}
+	c.ended = true
 	final := c.seen()
 	for netns, t := range c.tracks {
 		var v values

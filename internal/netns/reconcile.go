@@ -24,6 +24,14 @@ func (c *Counters) Checks(lost Losses) []event.CounterCheck {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all := []event.CounterCheck{}
+	if c.ended {
+		// Records that were in wait at the end are finished by now.
+		for netns, s := range c.seen() {
+			if t := c.tracks[netns]; t != nil && !t.gone && t.round == c.round {
+				t.mustEnd = s.Must
+			}
+		}
+	}
 	numbers := make([]uint32, 0, len(c.tracks))
 	for netns := range c.tracks {
 		numbers = append(numbers, netns)

@@ -33,7 +33,8 @@ type finisher struct {
 	joined    uint64
 	filtered  uint64
 	delivered uint64
-	err       error // the first error of a sink
+	err       error     // the first error of a sink
+	counters  *counters // the kernel's own; nil at replay
 }
 
 func newFinisher(opts Options, names probe.Names, clock probe.Clock) finisher {
@@ -81,6 +82,7 @@ func (f *finisher) finish(res *Resolution) {
 	}
 	r.Cause = diagnose.Classify(r)
 	r.Verdict = diagnose.Judge(r)
+	f.counters.count(r)
 	x := sink.Explained{CauseID: r.Cause}
 	if f.opts.Explain {
 		x.Why = diagnose.Sentence(r)
@@ -109,7 +111,7 @@ func (f *finisher) flush() error {
 // summary closes the account: seen = filtered + joined + delivered + aggregated + lost.
 func (f *finisher) summary(c probe.Counts) event.Summary {
 	sum := f.tally.Summary(time.Now().UTC())
-	sum.Scope, sum.Checks, sum.Gaps = event.ScopeSession, []event.CounterCheck{}, []event.Gap{}
+	sum.Scope, sum.Checks, sum.Gaps = event.ScopeSession, f.counters.checks(c), []event.Gap{}
 	sum.Account = event.Account{
 		Seen: c.Seen, Filtered: c.Filtered + f.filtered, Joined: f.joined, Delivered: f.delivered, Aggregated: c.Aggregated,
 		LostRing: c.LostRing, LostRecursion: c.LostRecursion, LostDecode: f.undecoded,

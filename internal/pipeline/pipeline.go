@@ -16,9 +16,9 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 
 	"rstwhy/internal/event"
+	"rstwhy/internal/netns"
 	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
@@ -84,6 +84,7 @@ type session struct {
 	procs *owner.Resolver
 	servers
 	finisher
+	asks     asks
 	queue    queue
 	byCookie map[uint64][]*pending
 	closers  closers
@@ -97,11 +98,14 @@ type session struct {
 // Live traces until ctx ends, the count or the duration is reached.
 func Live(ctx context.Context, opts Options) error {
 	defer opts.Record.abandon()
+	spaces := netns.NewSpaces()
+	kernel := startCounters(spaces)
 	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log, ForeignPIDs: opts.NoNames, Firewall: opts.Firewall, Rate: opts.Rate})
 	if err != nil {
 		return err
 	}
 	defer live.Close()
+	kernel.attached(live.NetNSHits)
 	for _, h := range live.Hooks() {
 		if !h.Attached && !errors.Is(h.Err, probe.ErrNotRequested) {
 			opts.Warnings = append(opts.Warnings, fmt.Sprintf("hook %s is not attached: %v; without it %s", h.Hook.Name, h.Err, h.Hook.Without))
@@ -112,6 +116,9 @@ func Live(ctx context.Context, opts Options) error {
 	s.walks.log, s.walks.possible = opts.Log, live.First != nil
 	clock := readClock()
 	s.finisher = newFinisher(opts, s.names, clock)
+	s.counters = kernel
+	s.asks = newAsks(spaces)
+	defer s.asks.close()
 	s.procs, err = owner.New(owner.Options{Offset: func() time.Duration { return time.Duration(s.clock.Offset) }})
 	if err != nil {
 		return err
@@ -229,7 +236,9 @@ func (s *session) raw(b []byte, in *probe.Record) uint64 {
 
 // end detaches, reads what is left and prints the summary.
 func (s *session) end(cause error) error {
+	s.counters.detaching()
 	s.live.Detach()
+	s.counters.detached()
 	var in probe.Record
 	counts := s.live.Counts()
 	// A closed pipe on stdout must not cost the recording what the ring holds.
@@ -239,7 +248,7 @@ func (s *session) end(cause error) error {
 			break
 		}
 	}
-	for until := time.Now().Add(holdMax); s.servers.waiting(s.queue) && time.Now().Before(until); {
+	for until := time.Now().Add(holdMax); (s.servers.waiting(s.queue) || s.asks.waiting(s.queue)) && time.Now().Before(until); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	s.tick(^uint64(0), ^uint64(0), true)
@@ -266,30 +275,6 @@ func (s *session) end(cause error) error {
 		cause = errors.Join(cause, err)
 	}
 	return cause
-}
-
-func bootNow() uint64 { return clockNow(unix.CLOCK_BOOTTIME) }
-
-func clockNow(id int32) uint64 {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(id, &ts)
-	return uint64(ts.Nano())
-}
-
-// readClock takes the wall clock between two readings of the boot clock, so
-// that a preemption between them cannot shift event times by more than the
-// shortest of three tries took.
-func readClock() probe.Clock {
-	best, offset := uint64(1<<62), int64(0)
-	for range 3 {
-		a := bootNow()
-		wall := clockNow(unix.CLOCK_REALTIME)
-		b := bootNow()
-		if b-a < best {
-			best, offset = b-a, int64(wall)-int64(a+(b-a)/2)
-		}
-	}
-	return probe.Clock{Offset: offset}
 }
 
 // nsPath names a process's network namespace for the prober.

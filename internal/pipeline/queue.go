@@ -39,6 +39,7 @@ type pending struct {
 	asked    bool           // a walk was asked for it
 	zk       *zk.Key        // waits for this server's first snapshot
 	told     bool           // the kernel side knows that it no longer waits
+	ask      *asked         // what the kernel was asked about its connection
 	index    int            // in the queue
 }
 
@@ -97,6 +98,7 @@ func (s *session) reset(raw *probe.ResetEvent) {
 		p.zk = &k
 		p.until = raw.TimeNs + holdMax
 	}
+	s.asks.ask(p)
 	if raw.Cookie != 0 {
 		s.byCookie[raw.Cookie] = append(s.byCookie[raw.Cookie], p)
 	}
@@ -123,6 +125,7 @@ func (s *session) join(cookie uint64) {
 // watermark has been read, and what still waits delays the later ones.
 func (s *session) tick(watermark, now uint64, force bool) {
 	s.clockTick(now)
+	s.counters.tick(now)
 	s.servers.collect()
 	s.walk(now)
 	for len(s.queue) > 0 {
@@ -142,6 +145,9 @@ func (s *session) waits(p *pending, now uint64) bool {
 	if p.joined {
 		return false
 	}
+	if s.asks.waits(p) {
+		return true
+	}
 	if p.zk != nil && !s.servers.known(*p.zk) {
 		return true
 	}
@@ -154,6 +160,7 @@ func (s *session) waits(p *pending, now uint64) bool {
 // release finishes a record and forgets it.
 func (s *session) release(p *pending) {
 	s.doubtDone(p)
+	s.asks.settle(p)
 	if list := s.byCookie[p.raw.Cookie]; len(list) > 0 {
 		kept := list[:0]
 		for _, x := range list {
