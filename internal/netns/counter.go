@@ -93,32 +93,30 @@ type values [len(counters)]uint64
 
 var errCounters = errors.New("counters not read")
 
-// read takes the counters of a namespace by whatever way leads there.
-func (s *Spaces) read(netns uint32, out *values) error {
+// read takes the counters of a namespace by whatever way leads there. since is
+// when the process that led there started (0: not told by a process): a
+// namespace number is used again soon, so one that has no process from before
+// the last reading may be another namespace.
+func (s *Spaces) read(netns uint32, out *values) (since uint64, _ error) {
+	s.mu.Lock()
+	var pids []uint32
+	if sp := s.spaces[netns]; sp != nil {
+		pids = slices.Clone(sp.pids)
+	}
+	s.mu.Unlock()
 	err := errCounters
-	for _, process := range s.processes(netns) {
-		if err = readProcess(process, netns, out); err == nil {
-			return nil
+	for _, pid := range pids {
+		since = s.started(pid)
+		if err = readProcess(s.proc+"/"+strconv.FormatUint(uint64(pid), 10), netns, out); err == nil {
+			return since, nil
 		}
+		s.drop(netns, pid)
 	}
 	// A namespace without a process: the thread that enters it shows it.
 	if entered := s.Enter(netns, func() error { return readProcess("/proc/thread-self", netns, out) }); entered != nil {
-		return errors.Join(err, entered)
+		return 0, errors.Join(err, entered)
 	}
-	return nil
-}
-
-// processes are the /proc/PID of those known there, the latest first.
-func (s *Spaces) processes(netns uint32) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var dirs []string
-	if sp := s.spaces[netns]; sp != nil {
-		for _, pid := range slices.Backward(sp.pids) {
-			dirs = append(dirs, s.proc+"/"+strconv.FormatUint(uint64(pid), 10))
-		}
-	}
-	return dirs
+	return 0, nil
 }
 
 // readProcess reads the two files. A pid can be reused and a process can move,

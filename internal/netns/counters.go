@@ -38,6 +38,7 @@ type track struct {
 	seenEndHi        uint64
 	mustEnd          map[string]uint64
 	began, read      time.Time // of the start and the end
+	ticks            uint64    // of the end too, in the unit of process starts
 	round            uint64    // in which the end was read
 	gone             bool      // a later reading failed
 	late             bool      // the start is later than the session's
@@ -71,8 +72,8 @@ func (c *Counters) Attaching() {
 	c.spaces.Scan()
 	for _, netns := range c.pick() {
 		var v values
-		if c.spaces.read(netns, &v) == nil {
-			c.tracks[netns] = &track{startLo: v, startHi: v, endLo: v, endHi: v, began: time.Now(), read: time.Now()}
+		if _, err := c.spaces.read(netns, &v); err == nil {
+			c.tracks[netns] = &track{startLo: v, startHi: v, endLo: v, endHi: v, began: time.Now(), read: time.Now(), ticks: c.spaces.now()}
 		}
 	}
 }
@@ -85,7 +86,7 @@ func (c *Counters) Attached(seen func() map[uint32]Seen) {
 	c.seen = seen
 	for netns, t := range c.tracks {
 		var v values
-		if c.spaces.read(netns, &v) == nil {
+		if _, err := c.spaces.read(netns, &v); err == nil {
 			t.startHi, t.endLo, t.endHi = v, v, v
 		}
 	}
@@ -104,12 +105,14 @@ func (c *Counters) Round() {
 	now := map[uint32]values{}
 	for _, netns := range c.pick() {
 		var v values
-		if c.spaces.read(netns, &v) == nil {
+		since, err := c.spaces.read(netns, &v)
+		t := c.tracks[netns]
+		if t != nil && (err != nil || since > t.ticks || v.below(&t.endLo)) {
+			t.gone = true
+		}
+		if err == nil {
 			now[netns] = v
 			continue
-		}
-		if t := c.tracks[netns]; t != nil {
-			t.gone = true
 		}
 		c.spaces.Forget(netns)
 	}
@@ -119,7 +122,7 @@ func (c *Counters) Round() {
 		if t == nil || t.gone {
 			t = c.begin(netns, &v, before[netns], after[netns])
 		}
-		t.endLo, t.endHi, t.read, t.round = v, v, time.Now(), c.round
+		t.endLo, t.endHi, t.read, t.round, t.ticks = v, v, time.Now(), c.round, c.spaces.now()
 		t.seenEndLo, t.seenEndHi = before[netns].sends(), after[netns].sends()
 		t.mustEnd = before[netns].Must
 	}
@@ -127,11 +130,12 @@ func (c *Counters) Round() {
 
 // begin follows a namespace from now on. One that is younger than the hooks
 // began at zero under their eyes; of another the past is not known. Where the
-// number was that of a namespace that is gone, hits before now may be either's.
+// number was that of a namespace that is gone, the new one is younger than its
+// last reading, and hits since then may be either's.
 func (c *Counters) begin(netns uint32, v *values, before, after Seen) *track {
 	old, t := c.tracks[netns], &track{began: time.Now()}
 	switch young := c.spaces.Young(netns); {
-	case young && old != nil:
+	case old != nil:
 		t.seenStartLo, t.seenStartHi, t.mustStart = old.seenEndLo, before.sends(), after.Must
 	case !young:
 		t.startLo, t.startHi, t.late = *v, *v, true
@@ -169,7 +173,10 @@ func (c *Counters) Detached() {
 	final := c.seen()
 	for netns, t := range c.tracks {
 		var v values
-		if t.gone || t.round != c.round || c.spaces.read(netns, &v) != nil {
+		if t.gone || t.round != c.round {
+			continue
+		}
+		if since, err := c.spaces.read(netns, &v); err != nil || since > t.ticks || v.below(&t.endLo) {
 			continue // what the last round read is the end
 		}
 		t.endHi, t.read = v, time.Now()
@@ -189,6 +196,16 @@ func (c *Counters) pick() []uint32 {
 	turn := append(slices.Clone(all[c.next:]), all[:c.next]...)[:perRound]
 	c.next += perRound
 	return turn
+}
+
+// below tells that a counter fell, which none does: another namespace's.
+func (v *values) below(before *values) bool {
+	for i := range v {
+		if v[i] < before[i] {
+			return true
+		}
+	}
+	return false
 }
 
 func (s Seen) sends() uint64 { return s.Hits[event.HookSend] }

@@ -46,8 +46,25 @@ func (c *Counters) Checks(lost Losses) []event.CounterCheck {
 			}
 		}
 	}
+	if c.seen != nil && !lost.NoHits {
+		all = append(all, c.unread()...)
+	}
 	slices.SortStableFunc(all, func(a, b event.CounterCheck) int { return cmp.Compare(rank(a), rank(b)) })
 	return all[:min(len(all), checksMax)]
+}
+
+// unread tells of namespaces that came and went between two readings.
+func (c *Counters) unread() (all []event.CounterCheck) {
+	for netns, s := range c.seen() {
+		if c.tracks[netns] == nil && s.sends() > 0 {
+			all = append(all, event.CounterCheck{
+				NetNS: netns, Counter: "OutRsts", Seen: int64(s.sends()), Agree: true,
+				Explanation: "not compared: the namespace came and went, or could not be entered, before its counters were read",
+			})
+		}
+	}
+	slices.SortFunc(all, func(a, b event.CounterCheck) int { return cmp.Compare(a.NetNS, b.NetNS) })
+	return all
 }
 
 func rank(c event.CounterCheck) int {

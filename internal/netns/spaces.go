@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -65,13 +66,19 @@ func (s *Spaces) note(netns, pid uint32) *space {
 		sp = &space{}
 		s.spaces[netns] = sp
 	}
-	if pid != 0 && !slices.Contains(sp.pids, pid) {
-		if len(sp.pids) == pidsPerSpace {
-			sp.pids = slices.Delete(sp.pids, 0, 1)
-		}
+	if pid != 0 && len(sp.pids) < pidsPerSpace && !slices.Contains(sp.pids, pid) {
 		sp.pids = append(sp.pids, pid)
 	}
 	return sp
+}
+
+// drop forgets a process that is in the namespace no more.
+func (s *Spaces) drop(netns, pid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sp := s.spaces[netns]; sp != nil {
+		sp.pids = slices.DeleteFunc(sp.pids, func(p uint32) bool { return p == pid })
+	}
 }
 
 // Scan looks for namespaces among the processes and the known bind mounts. Where
@@ -107,7 +114,7 @@ func (s *Spaces) Scan() {
 			fresh[netns], sp.young = true, true
 		}
 		// A namespace that an old process is in may be old itself.
-		if fresh[netns] && sp.young && s.startedBefore(pid) {
+		if fresh[netns] && sp.young && s.started(pid) <= s.born {
 			sp.young = false
 		}
 	}
@@ -188,7 +195,7 @@ func (s *Spaces) paths(netns uint32) []string {
 		return nil
 	}
 	var paths []string
-	for _, pid := range slices.Backward(sp.pids) {
+	for _, pid := range sp.pids {
 		paths = append(paths, s.path(pid))
 	}
 	if sp.file != "" {
@@ -226,21 +233,20 @@ func (s *Spaces) now() uint64 {
 	return uint64(ts.Nano()) / 1e7
 }
 
-// startedBefore tells whether a process is older than the first scan; one that
-// cannot be read counts as old.
-func (s *Spaces) startedBefore(pid uint32) bool {
+// started is when a process started, in that unit; 0 for one that cannot be
+// read.
+func (s *Spaces) started(pid uint32) uint64 {
 	b, err := os.ReadFile(s.proc + "/" + strconv.FormatUint(uint64(pid), 10) + "/stat")
 	if err != nil {
-		return true
+		return 0
 	}
-	_, rest, _ := strings.Cut(string(b[strings.LastIndexByte(string(b), ')')+1:]), " ")
-	fields := strings.Fields(rest)
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	const start = 22 - 3 // the 22nd field; the first after the name is the third (proc_pid_stat(5))
 	if len(fields) <= start {
-		return true
+		return 0
 	}
-	ticks, err := strconv.ParseUint(fields[start], 10, 64)
-	return err != nil || ticks <= s.born
+	ticks, _ := strconv.ParseUint(fields[start], 10, 64)
+	return ticks
 }
 
 func inode(path string) (uint32, error) {

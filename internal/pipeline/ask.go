@@ -34,7 +34,8 @@ type asked struct {
 	about     connection
 	survivor  *netns.Question
 	nat       *netns.Question
-	observed  bool // the answer was there at an earlier tick
+	observed  bool // the answers were there at a tick
+	ready     bool // and at an earlier one than this
 	overtaken bool // a later RST met the same request, so this one had not killed it
 }
 
@@ -92,13 +93,18 @@ func (a *asks) overtake(p *pending, q *asked) {
 // waits tells whether an answer is still to come. One that came is used a tick
 // later: by then every RST that was before it has been read.
 func (a *asks) waits(p *pending) bool {
-	if p.ask == nil || p.ask.observed || p.ask.overtaken {
+	q := p.ask
+	if q == nil || q.overtaken || (q.survivor == nil && q.nat == nil) {
 		return false
 	}
-	_, survivor := p.ask.survivor.Survival()
-	_, nat := p.ask.nat.NAT()
-	p.ask.observed = survivor && nat && (p.ask.survivor != nil || p.ask.nat != nil)
-	return p.ask.survivor != nil || p.ask.nat != nil
+	if q.observed {
+		q.ready = true
+		return false
+	}
+	_, survivor := q.survivor.Survival()
+	_, nat := q.nat.NAT()
+	q.observed = survivor && nat
+	return true
 }
 
 // waiting tells whether any record still waits for an answer.
@@ -122,7 +128,7 @@ func (a *asks) settle(p *pending) {
 	switch {
 	case p.ask.overtaken || survival == netns.Alive:
 		probe.SetEffect(&p.raw, false)
-	case survival == netns.Gone && p.ask.observed:
+	case survival == netns.Gone && p.ask.ready:
 		probe.SetEffect(&p.raw, true)
 	}
 	if nat, _ := p.ask.nat.NAT(); nat != nil {

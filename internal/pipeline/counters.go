@@ -13,6 +13,9 @@ import (
 // counterRound is how often the kernel's counters are read, in boot-clock ns.
 const counterRound = 10e9
 
+// counterPause is the least time between two rounds.
+const counterPause = 1e9
+
 // countedMax bounds the namespaces of which records are counted.
 const countedMax = 4096
 
@@ -21,6 +24,8 @@ const countedMax = 4096
 type counters struct {
 	kernel *netns.Counters
 	next   uint64
+	hurry  bool                // a namespace was seen that no round has met
+	met    map[uint32]struct{} // namespaces of records told
 	rounds sync.WaitGroup
 
 	mu      sync.Mutex
@@ -32,7 +37,7 @@ type counters struct {
 
 // startCounters reads the counters before the hooks are attached.
 func startCounters(spaces *netns.Spaces) *counters {
-	k := &counters{kernel: netns.NewCounters(spaces), must: map[uint32]map[string]uint64{}}
+	k := &counters{kernel: netns.NewCounters(spaces), must: map[uint32]map[string]uint64{}, met: map[uint32]struct{}{}}
 	k.kernel.Attaching()
 	return k
 }
@@ -65,14 +70,15 @@ func (k *counters) seen(hits func() (map[uint32]probe.Hits, error)) map[uint32]n
 	return out
 }
 
-// tick starts a round every ten seconds. Rounds run beside the event path: with
-// many namespaces one takes tens of milliseconds.
+// tick starts a round every ten seconds, and sooner where a namespace shows up
+// that may be gone by then. Rounds run beside the event path: with many
+// namespaces one takes tens of milliseconds.
 func (k *counters) tick(now uint64) {
-	if k == nil || now < k.next || now == ^uint64(0) {
+	if k == nil || now == ^uint64(0) || (now < k.next && !(k.hurry && now >= k.next-counterRound+counterPause)) {
 		return
 	}
 	first := k.next == 0
-	k.next = now + counterRound
+	k.next, k.hurry = now+counterRound, false
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if first || k.busy {
@@ -91,6 +97,12 @@ func (k *counters) tick(now uint64) {
 func (k *counters) count(r *event.Reset) {
 	if k == nil {
 		return
+	}
+	if _, ok := k.met[r.NetNS]; !ok {
+		if len(k.met) >= countedMax {
+			clear(k.met)
+		}
+		k.met[r.NetNS], k.hurry = struct{}{}, true
 	}
 	names := countedIn(r)
 	if len(names) == 0 {
