@@ -41,6 +41,7 @@ type track struct {
 	ticks            uint64    // of the end too, in the unit of process starts
 	round            uint64    // in which the end was read
 	gone             bool      // a later reading failed
+	young            bool      // made after the hooks were attached
 	late             bool      // the start is later than the session's
 }
 
@@ -129,17 +130,20 @@ func (c *Counters) Round() {
 }
 
 // begin follows a namespace from now on. One that is younger than the hooks
-// began at zero under their eyes; of another the past is not known. Where the
-// number was that of a namespace that is gone, the new one is younger than its
-// last reading, and hits since then may be either's.
+// began at zero under their eyes; of another the past is not known. Numbers are
+// used again soon, so hits from before the first reading may be those of an
+// earlier namespace; all the same no more can have been counted than were seen.
 func (c *Counters) begin(netns uint32, v *values, before, after Seen) *track {
 	old, t := c.tracks[netns], &track{began: time.Now()}
-	switch young := c.spaces.Young(netns); {
+	t.mustStart = after.Must
+	switch {
 	case old != nil:
-		t.seenStartLo, t.seenStartHi, t.mustStart = old.seenEndLo, before.sends(), after.Must
-	case !young:
+		t.seenStartLo, t.seenStartHi, t.young = old.seenEndLo, before.sends(), true
+	case c.spaces.Young(netns):
+		t.seenStartHi, t.young = before.sends(), true
+	default:
 		t.startLo, t.startHi, t.late = *v, *v, true
-		t.seenStartLo, t.seenStartHi, t.mustStart = before.sends(), after.sends(), after.Must
+		t.seenStartLo, t.seenStartHi = before.sends(), after.sends()
 	}
 	if old == nil && len(c.tracks) >= tracksMax {
 		c.evict()

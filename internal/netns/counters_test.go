@@ -313,15 +313,26 @@ func TestBoundName(t *testing.T) {
 }
 
 // TestReusedNumber: the kernel reuses namespace numbers; what the hooks saw in
-// the namespace that is gone must not be held against the new one.
+// a namespace that is gone, read or not, must not be held against the new one.
 func TestReusedNumber(t *testing.T) {
-	c := NewCounters(NewSpaces())
-	c.tracks[7] = &track{gone: true, seenEndLo: 5, seenEndHi: 5}
-	v := at("OutRsts", 2)
-	seen := Seen{Hits: map[event.Hook]uint64{event.HookSend: 7}}
-	tr := c.begin(7, &v, seen, seen)
-	tr.endLo, tr.endHi, tr.seenEndLo, tr.seenEndHi = v, v, 7, 7
-	if got, _ := tr.check(slotOf("OutRsts"), &Losses{}); !got.Agree {
-		t.Errorf("%+v", got)
+	for name, old := range map[string]*track{"read": {gone: true, seenEndLo: 5, seenEndHi: 5}, "never read": nil} {
+		c := NewCounters(NewSpaces())
+		if old != nil {
+			c.tracks[7] = old
+		} else {
+			c.spaces.spaces[7] = &space{young: true}
+		}
+		v := at("OutRsts", 2)
+		seen := Seen{Hits: map[event.Hook]uint64{event.HookSend: 7}}
+		tr := c.begin(7, &v, seen, seen)
+		tr.endLo, tr.endHi, tr.seenEndLo, tr.seenEndHi = v, v, 7, 7
+		if got, _ := tr.check(slotOf("OutRsts"), &Losses{}); !got.Agree || got.Seen != 2 {
+			t.Errorf("%s: %+v", name, got)
+		}
+		more := at("OutRsts", 9)
+		tr.endLo, tr.endHi = more, more
+		if got, _ := tr.check(slotOf("OutRsts"), &Losses{}); got.Agree {
+			t.Errorf("%s, more counted than ever seen: %+v", name, got)
+		}
 	}
 }

@@ -109,6 +109,9 @@ func (t *track) check(i int, lost *Losses) (event.CounterCheck, bool) {
 // route back, and the event was before it.
 func (t *track) exact(out *event.CounterCheck, i int, lo, hi uint64, lost *Losses) {
 	seenLo, seenHi := less(t.seenEndLo, t.seenStartHi), less(t.seenEndHi, t.seenStartLo)
+	if t.young {
+		seenHi = max(seenLo, min(seenHi, hi)) // the others may be an earlier namespace's
+	}
 	out.Seen = int64(seenHi)
 	switch {
 	case lo > seenHi:
