@@ -46,9 +46,8 @@ type pending struct {
 	subflow  bool           // the second RST of an MPTCP child may follow
 	more     uint64         // packets merged into this story
 	settled  *Resolution    // made when the first of two ends was finished
-	// untranslated: conntrack was asked, and translates nothing here.
-	untranslated bool
-	index        int // in the queue
+	ask      *asked         // what the kernel was asked about its connection
+	index    int            // in the queue
 }
 
 // queue orders pending resets by event time (container/heap).
@@ -112,6 +111,7 @@ func (s *session) reset(raw *probe.ResetEvent) {
 		p.zk = &k
 		p.until = raw.TimeNs + holdMax
 	}
+	s.asks.ask(p)
 	if raw.Cookie != 0 {
 		s.byCookie[raw.Cookie] = append(s.byCookie[raw.Cookie], p)
 	}
@@ -150,6 +150,7 @@ func (s *session) join(cookie uint64) (found bool) {
 // watermark has been read, and what still waits delays the later ones.
 func (s *session) tick(watermark, now uint64, force bool) {
 	s.clockTick(now)
+	s.counters.tick(now)
 	s.servers.collect()
 	s.housekeeping(now)
 	s.exhumeDue(now)
@@ -196,6 +197,9 @@ func (s *session) unsettled(p *pending, now uint64) bool {
 	if p.joined || p.settled != nil {
 		return false
 	}
+	if s.asks.waits(p) {
+		return true
+	}
 	if p.zk != nil && !s.servers.known(*p.zk) {
 		return true
 	}
@@ -210,6 +214,7 @@ func (s *session) unsettled(p *pending, now uint64) bool {
 func (s *session) release(p *pending, now uint64) {
 	s.doubtDone(p)
 	s.stories.leave(p)
+	s.asks.settle(p)
 	if list := s.byCookie[p.raw.Cookie]; len(list) > 0 {
 		kept := list[:0]
 		for _, x := range list {
