@@ -95,7 +95,7 @@ struct busy {
 	 * take it for a firewall's. */
 	u32 answered_seq;
 	u32 answered_ports;
-	u32 pad;
+	u32 states_recovered; /* state changes that the shadow program took */
 };
 
 /* What each CPU is in the middle of. */
@@ -169,8 +169,8 @@ struct netns_hits {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
+	__uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH);
+	__uint(max_entries, 1024);
 	__type(key, u32);
 	__type(value, struct netns_hits);
 } netns_counts SEC(".maps");

@@ -31,7 +31,7 @@ static __always_inline void hit(u32 netns, u8 hook)
 		if (!h)
 			return;
 	}
-	__sync_fetch_and_add(&h->hits[hook & 7], 1);
+	h->hits[hook]++;
 }
 
 /* admit counts the hit and tells whether it passes the filters. A received

@@ -176,6 +176,66 @@ int reason__kfree_skb(u64 *ctx)
 	return dropped(skb, reason, NULL, 0, cpu, c, at);
 }
 
+/* rejected records the RST that a netfilter rule is about to make for a segment
+ * (net/ipv4/netfilter/nf_reject_ipv4.c nf_reject_ip_tcphdr_put): its numbers are
+ * those that the rule will write. */
+static __always_inline int rejected(struct net *net, struct sk_buff *old, u32 at)
+{
+	struct busy *cpu = this_cpu();
+	struct counters *c = counter();
+	struct segment seg = {};
+	struct tuple t = {};
+	struct draft *d;
+
+	if (!cpu || !c)
+		return 0;
+	read_segment(&t, &seg, old, at);
+	if (seg.flags & FLAG_RST)
+		return 0; /* a RST is never answered */
+	if (seg.flags & FLAG_ACK) {
+		seg.seq = seg.ack;
+		seg.ack = 0;
+		seg.flags = FLAG_RST;
+	} else {
+		seg.ack = seg.seq + seg.len + !!(seg.flags & FLAG_SYN) + (seg.flags & FLAG_FIN);
+		seg.seq = 0;
+		seg.flags = FLAG_RST | FLAG_ACK;
+	}
+	seg.len = 0;
+	t.netns = BPF_CORE_READ(net, ns.inum);
+	if (!admit(c, &t, HOOK_FIREWALL, false))
+		return 0;
+	d = begin(HOOK_FIREWALL, &t, &seg, 0);
+	if (!d)
+		return 0;
+	read_nat(&d->event, old);
+	finish(d, HOOK_FIREWALL, c, cpu, NULL);
+	return 0;
+}
+
+/* Both since 5.10: (net, sk, oldskb, hook). */
+SEC("fentry/nf_send_reset")
+int reject4__nf_send_reset(u64 *ctx)
+{
+	struct sk_buff *old = (struct sk_buff *)ctx[2];
+	u32 net = BPF_CORE_READ(old, network_header);
+	u8 ihl = 0;
+
+	bpf_probe_read_kernel(&ihl, 1, BPF_CORE_READ(old, head) + net);
+	return rejected((struct net *)ctx[0], old, net + (ihl & 15) * 4);
+}
+
+SEC("fentry/nf_send_reset6")
+int reject6__nf_send_reset6(u64 *ctx)
+{
+	struct sk_buff *old = (struct sk_buff *)ctx[2];
+	u32 net = BPF_CORE_READ(old, network_header), at = BPF_CORE_READ(old, transport_header);
+	u8 next = 0;
+
+	bpf_probe_read_kernel(&next, 1, BPF_CORE_READ(old, head) + net + 6);
+	return rejected((struct net *)ctx[0], old, next == IPPROTO_TCP ? net + 40 : at);
+}
+
 /* A netfilter rule's RST leaves without a socket and without having arrived
  * (KERNEL.md 9b). IPv6's answers of TCP itself look the same: the one that
  * tcp_send_reset announced on this CPU is not it. */

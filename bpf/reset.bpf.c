@@ -355,8 +355,7 @@ static __always_inline void closed(struct sock *sk, u8 old)
 	bury(sk, s, old);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int tp_btf__inet_sock_set_state(u64 *ctx)
+static __always_inline int state_change(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	int old = ctx[1], new = ctx[2];
@@ -397,6 +396,31 @@ int tp_btf__inet_sock_set_state(u64 *ctx)
 		break;
 	}
 	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int tp_btf__inet_sock_set_state(u64 *ctx)
+{
+	struct busy *cpu = this_cpu();
+
+	if (!cpu)
+		return 0;
+	cpu->depth[0] = 1;
+	state_change(ctx);
+	cpu->depth[0] = 0;
+	return 0;
+}
+
+/* A softirq on top of the program above closes and accepts other sockets. */
+SEC("tp_btf/inet_sock_set_state")
+int shadow__inet_sock_set_state(u64 *ctx)
+{
+	struct busy *cpu = this_cpu();
+
+	if (!cpu || !cpu->depth[0])
+		return 0;
+	cpu->states_recovered++;
+	return state_change(ctx);
 }
 
 /* Whoever closes a socket in doubt tells: this runs in the closer's context

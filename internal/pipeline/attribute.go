@@ -137,6 +137,9 @@ func (s *session) byCloser(p *pending, res *Resolution) {
 		if !probe.Listened(&p.raw) {
 			res.Owner, res.Source = nil, event.SourceNone
 		}
+	case anySame(p.holders, &p.raw.Owner) && !allSame(p.holders):
+		// A leaked descriptor closed last, but both held the socket at the walk:
+		// the one that opened it is named, not proven.
 	default:
 		res.Owner, res.Source, res.Proven = nil, event.SourceNone, false
 	}
@@ -216,7 +219,7 @@ func (w *walks) allowed(now uint64) bool {
 // walk asks the kernel once for all doubtful records that need it: shared and
 // listening sockets at once, the others when nobody closed them in time.
 func (s *session) walk(now uint64) {
-	if len(s.queue) == 0 || now == ^uint64(0) {
+	if len(s.queue) == 0 || now == endOfTime {
 		return
 	}
 	need := false

@@ -12,12 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
 
-	"rstwhy/internal/event"
 	"rstwhy/internal/netns"
 	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
@@ -28,6 +26,8 @@ import (
 const (
 	holdMax       = 500e6 // the longest a record waits for its owner or a first probe
 	holdJoin      = 20e6  // a received reset that may be none waits for the send that follows in the same softirq
+	holdTwin      = 150e6 // the other end on this host tells later where a process has the socket locked
+	holdOthers    = 100e6 // a walk for the other holders of a socket whose owner is certain
 	holdTombstone = 4e6   // a late segment can be microseconds ahead of its tombstone
 	walkAfter     = 350e6 // a doubtful record that nobody closed asks for a descriptor walk
 	orderSlack    = 1e6   // between taking a record's time and submitting it
@@ -44,6 +44,8 @@ type Options struct {
 	NoProbe  bool
 	Count    uint64 // end after so many records; 0: never
 	Duration time.Duration
+	Interval time.Duration    // between summaries; 0: only one, at the end
+	Now      <-chan os.Signal // asks for a summary now; may be nil
 	Sinks    []sink.Sink
 	Explain  bool      // a sink prints the cause as a sentence
 	Record   *Recorder // nil: do not record
@@ -59,24 +61,6 @@ type Options struct {
 	NoNames bool
 }
 
-// Select is what can be decided only when the owner is known.
-type Select struct {
-	PIDs  []uint32 `json:"pids,omitempty"`
-	Comms []string `json:"comms,omitempty"`
-	ZK    bool     `json:"zk,omitempty"`
-}
-
-// Match tells whether the finished record is wanted.
-func (s Select) Match(r *event.Reset) bool {
-	if s.ZK && r.ZooKeeper == nil {
-		return false
-	}
-	if len(s.PIDs) > 0 && (r.Owner == nil || !slices.Contains(s.PIDs, r.Owner.PID)) {
-		return false
-	}
-	return len(s.Comms) == 0 || (r.Owner != nil && slices.Contains(s.Comms, r.Owner.Comm))
-}
-
 // session is one live run.
 type session struct {
 	opts  Options
@@ -85,6 +69,12 @@ type session struct {
 	servers
 	finisher
 	asks     asks
+	twins    twins
+	stories  stories
+	here     here
+	senders  senders
+	buried   []*pending // wait for a tombstone, as they came
+	chores   uint64     // when housekeeping was done last
 	queue    queue
 	byCookie map[uint64][]*pending
 	closers  closers
@@ -92,7 +82,8 @@ type session struct {
 	walks    walks
 	names    probe.Names
 	seen     bool
-	announce int // budget for describing new processes, refilled with time
+	announce int       // budget for describing new processes, refilled with time
+	due      time.Time // when the next interval summary is
 }
 
 // Live traces until ctx ends, the count or the duration is reached.
@@ -107,12 +98,12 @@ func Live(ctx context.Context, opts Options) error {
 	defer live.Close()
 	kernel.attached(live.NetNSHits)
 	for _, h := range live.Hooks() {
-		if !h.Attached && !errors.Is(h.Err, probe.ErrNotRequested) {
+		if !h.Silent() {
 			opts.Warnings = append(opts.Warnings, fmt.Sprintf("hook %s is not attached: %v; without it %s", h.Hook.Name, h.Err, h.Hook.Without))
 			opts.Log.Warn().Str("hook", h.Hook.Name).Err(h.Err).Msg("optional hook not attached: " + h.Hook.Without)
 		}
 	}
-	s := &session{opts: opts, live: live, names: live.Names(), byCookie: map[uint64][]*pending{}, closers: newClosers()}
+	s := newSession(opts, live, live.Names())
 	s.walks.log, s.walks.possible = opts.Log, live.First != nil
 	clock := readClock()
 	s.finisher = newFinisher(opts, s.names, clock)
@@ -132,6 +123,7 @@ func Live(ctx context.Context, opts Options) error {
 		}
 	}
 	s.rememberHolders(live.First)
+	s.begin(bootNow())
 	if opts.Ready != nil {
 		if err := opts.Ready(); err != nil {
 			return err
@@ -164,6 +156,7 @@ func (s *session) run(ctx context.Context) error {
 		defer cancel()
 	}
 	started := time.Now()
+	s.due = started.Add(s.opts.Interval)
 	var in probe.Record
 	for ctx.Err() == nil && !s.full() {
 		if err := s.turn(&in); err != nil {
@@ -188,6 +181,7 @@ func (s *session) turn(in *probe.Record) error {
 	s.announce = min(s.announce+10, 200)
 	s.live.TendDrops(time.Now())
 	s.tick(watermark, bootNow(), false)
+	s.between(time.Now())
 	return s.flush()
 }
 
@@ -251,7 +245,9 @@ func (s *session) end(cause error) error {
 	for until := time.Now().Add(holdMax); (s.servers.waiting(s.queue) || s.asks.waiting(s.queue)) && time.Now().Before(until); {
 		time.Sleep(5 * time.Millisecond)
 	}
-	s.tick(^uint64(0), ^uint64(0), true)
+	s.tick(endOfTime, endOfTime, true)
+	s.tellStorms()
+	s.finisher.storms.closed = true
 	if left := counts.Submitted - s.taken - s.undecoded; left <= counts.Submitted {
 		s.undecoded += left
 	}
@@ -263,9 +259,7 @@ func (s *session) end(cause error) error {
 	if counts.CloserLost > 0 {
 		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d closing processes were not told (ring buffer full): owners of their resets may be unknown", counts.CloserLost))
 	}
-	if s.opts.Record != nil {
-		cause = errors.Join(cause, s.opts.Record.finish(sum))
-	}
+	cause = errors.Join(cause, s.finishRecording(&sum))
 	for _, out := range s.opts.Sinks {
 		if err := out.Summary(&sum); err != nil && s.err == nil {
 			s.err = fmt.Errorf("write summary: %w", err)

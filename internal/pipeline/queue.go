@@ -39,8 +39,17 @@ type pending struct {
 	asked    bool           // a walk was asked for it
 	zk       *zk.Key        // waits for this server's first snapshot
 	told     bool           // the kernel side knows that it no longer waits
-	ask      *asked         // what the kernel was asked about its connection
-	index    int            // in the queue
+	actor    *event.Process // the process that acted from outside, completed at once
+	end      *end           // nil: the record does not tell which RST it was
+	local    bool           // the other end is likely here, and may be told within holdTwin
+	repeats  bool           // further packets may follow within holdStory
+	subflow  bool           // the second RST of an MPTCP child may follow
+	more     uint64         // packets merged into this story
+	settled  *Resolution    // made when the first of two ends was finished
+	// untranslated: conntrack was asked, and translates nothing here.
+	untranslated bool
+	ask          *asked // what the kernel was asked about its connection
+	index        int    // in the queue
 }
 
 // queue orders pending resets by event time (container/heap).
@@ -79,14 +88,17 @@ func (s *session) reset(raw *probe.ResetEvent) {
 	s.taken++
 	p := &pending{raw: *raw, until: raw.TimeNs}
 	if probe.Sent(raw) && probe.Triggered(raw) && raw.Cookie != 0 {
-		s.join(raw.Cookie)
+		if !s.join(raw.Cookie) && tearsDown(raw) {
+			s.finisher.storms.tore(raw, 1)
+		}
 	}
-	if probe.MayBeFalse(raw) {
+	if hookOf(raw) == hookReceive && probe.MayBeFalse(raw) {
 		p.joinable = true
 		p.until = raw.TimeNs + holdJoin
 	}
 	if probe.WantsTombstone(raw) {
 		p.bury = true
+		s.buried = append(s.buried, p)
 		p.until = raw.TimeNs + holdTombstone
 	}
 	if probe.Doubtful(raw) {
@@ -94,6 +106,9 @@ func (s *session) reset(raw *probe.ResetEvent) {
 		p.until = raw.TimeNs + holdMax
 	}
 	p.stored = s.complete(&raw.Owner)
+	if o, ok := probe.Actor(raw); ok {
+		p.actor = s.complete(o)
+	}
 	if k, ok := s.servers.want(s.preview(p)); ok {
 		p.zk = &k
 		p.until = raw.TimeNs + holdMax
@@ -102,6 +117,15 @@ func (s *session) reset(raw *probe.ResetEvent) {
 	if raw.Cookie != 0 {
 		s.byCookie[raw.Cookie] = append(s.byCookie[raw.Cookie], p)
 	}
+	s.senders.note(raw)
+	s.here.note(raw)
+	if p.end = newEnd(p); p.end != nil {
+		if p.local = s.here.likely(raw); p.local {
+			p.until = max(p.until, raw.TimeNs+holdTwin+holdJoin)
+		}
+		s.twins.add(p.end)
+	}
+	s.gather(p)
 	heap.Push(&s.queue, p)
 }
 
@@ -109,16 +133,19 @@ func (s *session) reset(raw *probe.ResetEvent) {
 // before this send: tcp_reset() takes a socket out of the tables, so a send
 // provoked by a later segment proves that no RST had arrived (KERNEL.md,
 // hazard 4).
-func (s *session) join(cookie uint64) {
+func (s *session) join(cookie uint64) (found bool) {
 	for _, p := range s.byCookie[cookie] {
 		if p.joinable && !p.joined {
-			p.joined = true
+			found, p.joined = true, true
 			p.until = 0
 			p.doubt = false
 			p.zk = nil
+			s.twins.unlink(p.end)
+			p.end = nil
 			s.doubtDone(p)
 		}
 	}
+	return found
 }
 
 // tick releases, in order of event time, what is due: everything up to the
@@ -126,23 +153,51 @@ func (s *session) join(cookie uint64) {
 func (s *session) tick(watermark, now uint64, force bool) {
 	s.clockTick(now)
 	s.counters.tick(now)
+	s.asks.turn++
 	s.servers.collect()
+	s.housekeeping(now)
+	s.exhumeDue(now)
 	s.walk(now)
 	for len(s.queue) > 0 {
 		p := s.queue[0]
 		if p.raw.TimeNs > watermark {
 			return
 		}
-		if !force && len(s.queue) <= queueMax && s.waits(p, now) && now < p.until {
+		if !force && len(s.queue) <= queueMax && s.waits(p, watermark, now) && now < p.until {
 			return
 		}
 		heap.Pop(&s.queue)
-		s.release(p)
+		s.release(p, now)
 	}
 }
 
-func (s *session) waits(p *pending, now uint64) bool {
+// waits tells whether more may be learned of the record. Other records are
+// waited for by what has been read, not by the clock.
+func (s *session) waits(p *pending, watermark, now uint64) bool {
 	if p.joined {
+		return false
+	}
+	if s.unsettled(p, now) {
+		return true
+	}
+	read := min(watermark, now)
+	if p.repeats && read < p.raw.TimeNs+holdStory || p.subflow && read < p.raw.TimeNs+holdSubflow {
+		return true
+	}
+	if p.end == nil {
+		return false
+	}
+	t := p.end.twin
+	if t == nil {
+		return p.local && read < p.raw.TimeNs+holdTwin
+	}
+	t = t.root()
+	return t.wait != nil && s.unsettled(t.wait, now)
+}
+
+// unsettled tells whether the record waits for its own owner or server.
+func (s *session) unsettled(p *pending, now uint64) bool {
+	if p.joined || p.settled != nil {
 		return false
 	}
 	if s.asks.waits(p) {
@@ -152,15 +207,17 @@ func (s *session) waits(p *pending, now uint64) bool {
 		return true
 	}
 	if p.doubt && p.closer == nil && !decided(p) {
-		return true
+		// Who acted is known; a walk only tells who else held the socket.
+		return probe.Source(&p.raw) != event.SourceCurrent || now < p.raw.TimeNs+holdOthers
 	}
 	return (p.joinable && now < p.raw.TimeNs+holdJoin) || (p.bury && now < p.raw.TimeNs+holdTombstone)
 }
 
 // release finishes a record and forgets it.
-func (s *session) release(p *pending) {
+func (s *session) release(p *pending, now uint64) {
 	s.doubtDone(p)
-	s.asks.settle(p)
+	s.stories.leave(p)
+	s.asks.forget(p)
 	if list := s.byCookie[p.raw.Cookie]; len(list) > 0 {
 		kept := list[:0]
 		for _, x := range list {
@@ -174,21 +231,62 @@ func (s *session) release(p *pending) {
 			s.byCookie[p.raw.Cookie] = kept
 		}
 	}
-	res := Resolution{Raw: p.raw, Joined: p.joined, Source: event.SourceNone}
+	res := s.settle(p)
 	if !p.joined {
-		if p.bury {
-			if t, ok := s.live.Tombstone(&p.raw); ok {
-				probe.ApplyTombstone(&p.raw, &t)
-				p.stored = s.complete(&p.raw.Owner)
-			}
-			res.Raw = p.raw
-		}
-		s.attribute(p, &res)
 		if res.Owner != nil && s.mayConcernZooKeeper(&p.raw, res.Owner.Comm) {
-			s.servers.attach(&res, s.names, s.clock)
+			s.servers.attach(res, s.names, s.clock)
+		}
+		s.other(p, res, now)
+	}
+	res.Packets = 1 + p.more
+	r := s.finish(res)
+	s.finisher.storms.remember(&p.raw, r, now)
+	if p.end != nil {
+		p.end.wait, p.end.owner = nil, res.Owner
+		if r != nil && r.Actor != nil {
+			p.end.acted = r.Actor.Process
 		}
 	}
-	s.finish(&res)
+}
+
+// settle decides, once, what the record itself tells.
+func (s *session) settle(p *pending) *Resolution {
+	if p.settled != nil && p.settled.Joined == p.joined {
+		return p.settled
+	}
+	res := &Resolution{Raw: p.raw, Joined: p.joined, Source: event.SourceNone, Packets: 1 + p.more}
+	p.settled = res
+	if p.joined {
+		return res
+	}
+	if p.bury {
+		s.exhume(p)
+	}
+	s.asks.settle(p)
+	res.Raw = p.raw
+	s.attribute(p, res)
+	s.outside(p, res)
+	s.others(p, res)
+	return res
+}
+
+// exhumeDue looks for the tombstones whose time is over. A record may wait on
+// for others, and a later connection of the same ports would leave its own.
+func (s *session) exhumeDue(now uint64) {
+	for len(s.buried) > 0 && now >= s.buried[0].raw.TimeNs+holdTombstone {
+		if p := s.buried[0]; p.bury && !p.joined {
+			s.exhume(p)
+		}
+		s.buried[0], s.buried = nil, s.buried[1:]
+	}
+}
+
+func (s *session) exhume(p *pending) {
+	p.bury = false
+	if t, ok := s.live.Tombstone(&p.raw); ok {
+		probe.ApplyTombstone(&p.raw, &t)
+		p.stored = s.complete(&p.raw.Owner)
+	}
 }
 
 // doubtDone tells the kernel side, once, that this record no longer waits.

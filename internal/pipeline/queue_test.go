@@ -219,7 +219,7 @@ func TestJoinedDoubtIsDoneOnce(t *testing.T) {
 
 // TestLateTombstone: the segment can be quicker than the note of the close.
 func TestLateTombstone(t *testing.T) {
-	e := probe.ResetEvent{Kind: 1, Direction: sent, Socket: socketNone, Flags: flagTrigger, TriggerFlags: 0x18, TimeNs: 10 * ms}
+	e := probe.ResetEvent{Kind: 1, Direction: sent, Socket: socketNone, Flags: flagTrigger, TriggerFlags: 0x12, TimeNs: 10 * ms}
 	live := &fakeKernel{tombstones: map[uint64]probe.Tombstone{10 * ms: {Owner: proc(2), Ended: endedClose, LeftState: 5, Cookie: 77}}}
 	s, out := newTestSession(t, live, Options{})
 	feed(s, e)

@@ -95,7 +95,7 @@ func newTestSession(t *testing.T, live *fakeKernel, opts Options) (*session, *me
 	t.Helper()
 	out := &memory{}
 	opts.Sinks, opts.NoProbe, opts.Log = append(opts.Sinks, out), true, zerolog.Nop()
-	s := &session{opts: opts, live: live, names: testNames(), byCookie: map[uint64][]*pending{}, closers: newClosers()}
+	s := newSession(opts, live, testNames())
 	s.walks.possible, s.walks.log = true, opts.Log
 	s.finisher = newFinisher(opts, s.names, probe.Clock{})
 	var err error

@@ -66,6 +66,19 @@ func (l *Live) recursionMisses(name string) uint64 {
 	return st.RecursionMisses
 }
 
+// statesRecovered counts the state changes that the shadow program took.
+func (l *Live) statesRecovered() (n uint64) {
+	var per []kernelBusy
+	key := uint32(0)
+	if l.coll == nil || l.coll.Maps["busy_cpus"].Lookup(&key, &per) != nil {
+		return 0
+	}
+	for i := range per {
+		n += uint64(per[i].StatesRecovered)
+	}
+	return n
+}
+
 // MissedStates counts the state changes that the kernel skipped because the
 // state program was running on that CPU.
 func (l *Live) MissedStates() uint64 { return l.missedStates }
@@ -85,6 +98,8 @@ func (l *Live) Detach() {
 	// link's release does not wait for them.
 	time.Sleep(5 * time.Millisecond)
 	l.final = l.counts()
-	l.missedStates = l.recursionMisses("tp_btf__inet_sock_set_state")
+	if n, r := l.recursionMisses("tp_btf__inet_sock_set_state"), l.statesRecovered(); n > r {
+		l.missedStates = n - r
+	}
 	l.detached = true
 }

@@ -21,7 +21,7 @@ type kernelBusy struct {
 	AnnouncedTgid    uint32
 	AnsweredSeq      uint32
 	AnsweredPorts    uint32
-	Pad              uint32
+	StatesRecovered  uint32
 }
 
 type kernelCloserEvent struct {
@@ -353,62 +353,65 @@ type kernelTuple struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kernelMapBusyCpus               = "busy_cpus"
-	kernelMapCounts                 = "counts"
-	kernelMapDrafts                 = "drafts"
-	kernelMapEvents                 = "events"
-	kernelMapListenerStops          = "listener_stops"
-	kernelMapNetnsCounts            = "netns_counts"
-	kernelMapOwnProbes              = "own_probes"
-	kernelMapProcesses              = "processes"
-	kernelMapSockOwners             = "sock_owners"
-	kernelMapStorms                 = "storms"
-	kernelMapStormsAny              = "storms_any"
-	kernelMapStormsRest             = "storms_rest"
-	kernelMapTombstones             = "tombstones"
-	kernelProgEmptyInetSockSetState = "empty__inet_sock_set_state"
-	kernelProgIterTaskFile          = "iter__task_file"
-	kernelProgReasonKfreeSkb        = "reason__kfree_skb"
-	kernelProgSampleClock           = "sample_clock"
-	kernelProgShadowTcpReceiveReset = "shadow__tcp_receive_reset"
-	kernelProgShadowTcpSendReset    = "shadow__tcp_send_reset"
-	kernelProgTpBtfInetSockSetState = "tp_btf__inet_sock_set_state"
-	kernelProgTpBtfKfreeSkb         = "tp_btf__kfree_skb"
-	kernelProgTpBtfNetDevQueue      = "tp_btf__net_dev_queue"
-	kernelProgTpBtfTcpDestroySock   = "tp_btf__tcp_destroy_sock"
-	kernelProgTpBtfTcpReceiveReset  = "tp_btf__tcp_receive_reset"
-	kernelProgTpBtfTcpSendReset     = "tp_btf__tcp_send_reset"
-	kernelVarBudgetWindow           = "budget_window"
-	kernelVarDoubtsDone             = "doubts_done"
-	kernelVarDoubtsMade             = "doubts_made"
-	kernelVarDropNotSpecified       = "drop_not_specified"
-	kernelVarDropReasons            = "drop_reasons"
-	kernelVarFilters                = "filters"
-	kernelVarFullBudget             = "full_budget"
-	kernelVarFullUsed               = "full_used"
-	kernelVarKeepCloserEvent        = "keep_closer_event"
-	kernelVarKeepDirection          = "keep_direction"
-	kernelVarKeepEndedBy            = "keep_ended_by"
-	kernelVarKeepHolder             = "keep_holder"
-	kernelVarKeepOwnerHow           = "keep_owner_how"
-	kernelVarKeepRecordKind         = "keep_record_kind"
-	kernelVarKeepResetEffect        = "keep_reset_effect"
-	kernelVarKeepResetEvent         = "keep_reset_event"
-	kernelVarKeepResetFlags         = "keep_reset_flags"
-	kernelVarKeepResetHook          = "keep_reset_hook"
-	kernelVarKeepSocketKind         = "keep_socket_kind"
-	kernelVarKeepStorm              = "keep_storm"
-	kernelVarKeepStormKey           = "keep_storm_key"
-	kernelVarKeepStormShape         = "keep_storm_shape"
-	kernelVarNewBudget              = "new_budget"
-	kernelVarNewUsed                = "new_used"
-	kernelVarPadSide                = "pad_side"
-	kernelVarPadUsed                = "pad_used"
-	kernelVarReadingCalls           = "reading_calls"
-	kernelVarSelfTgid               = "self_tgid"
-	kernelVarShutdownCall           = "shutdown_call"
-	kernelVarStormSide              = "storm_side"
-	kernelVarStormsMade             = "storms_made"
+	kernelMapBusyCpus                = "busy_cpus"
+	kernelMapCounts                  = "counts"
+	kernelMapDrafts                  = "drafts"
+	kernelMapEvents                  = "events"
+	kernelMapListenerStops           = "listener_stops"
+	kernelMapNetnsCounts             = "netns_counts"
+	kernelMapOwnProbes               = "own_probes"
+	kernelMapProcesses               = "processes"
+	kernelMapSockOwners              = "sock_owners"
+	kernelMapStorms                  = "storms"
+	kernelMapStormsAny               = "storms_any"
+	kernelMapStormsRest              = "storms_rest"
+	kernelMapTombstones              = "tombstones"
+	kernelProgEmptyInetSockSetState  = "empty__inet_sock_set_state"
+	kernelProgIterTaskFile           = "iter__task_file"
+	kernelProgReasonKfreeSkb         = "reason__kfree_skb"
+	kernelProgReject4NfSendReset     = "reject4__nf_send_reset"
+	kernelProgReject6NfSendReset6    = "reject6__nf_send_reset6"
+	kernelProgSampleClock            = "sample_clock"
+	kernelProgShadowInetSockSetState = "shadow__inet_sock_set_state"
+	kernelProgShadowTcpReceiveReset  = "shadow__tcp_receive_reset"
+	kernelProgShadowTcpSendReset     = "shadow__tcp_send_reset"
+	kernelProgTpBtfInetSockSetState  = "tp_btf__inet_sock_set_state"
+	kernelProgTpBtfKfreeSkb          = "tp_btf__kfree_skb"
+	kernelProgTpBtfNetDevQueue       = "tp_btf__net_dev_queue"
+	kernelProgTpBtfTcpDestroySock    = "tp_btf__tcp_destroy_sock"
+	kernelProgTpBtfTcpReceiveReset   = "tp_btf__tcp_receive_reset"
+	kernelProgTpBtfTcpSendReset      = "tp_btf__tcp_send_reset"
+	kernelVarBudgetWindow            = "budget_window"
+	kernelVarDoubtsDone              = "doubts_done"
+	kernelVarDoubtsMade              = "doubts_made"
+	kernelVarDropNotSpecified        = "drop_not_specified"
+	kernelVarDropReasons             = "drop_reasons"
+	kernelVarFilters                 = "filters"
+	kernelVarFullBudget              = "full_budget"
+	kernelVarFullUsed                = "full_used"
+	kernelVarKeepCloserEvent         = "keep_closer_event"
+	kernelVarKeepDirection           = "keep_direction"
+	kernelVarKeepEndedBy             = "keep_ended_by"
+	kernelVarKeepHolder              = "keep_holder"
+	kernelVarKeepOwnerHow            = "keep_owner_how"
+	kernelVarKeepRecordKind          = "keep_record_kind"
+	kernelVarKeepResetEffect         = "keep_reset_effect"
+	kernelVarKeepResetEvent          = "keep_reset_event"
+	kernelVarKeepResetFlags          = "keep_reset_flags"
+	kernelVarKeepResetHook           = "keep_reset_hook"
+	kernelVarKeepSocketKind          = "keep_socket_kind"
+	kernelVarKeepStorm               = "keep_storm"
+	kernelVarKeepStormKey            = "keep_storm_key"
+	kernelVarKeepStormShape          = "keep_storm_shape"
+	kernelVarNewBudget               = "new_budget"
+	kernelVarNewUsed                 = "new_used"
+	kernelVarPadSide                 = "pad_side"
+	kernelVarPadUsed                 = "pad_used"
+	kernelVarReadingCalls            = "reading_calls"
+	kernelVarSelfTgid                = "self_tgid"
+	kernelVarShutdownCall            = "shutdown_call"
+	kernelVarStormSide               = "storm_side"
+	kernelVarStormsMade              = "storms_made"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -453,18 +456,21 @@ type kernelSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelProgramSpecs struct {
-	EmptyInetSockSetState *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
-	IterTaskFile          *ebpf.ProgramSpec `ebpf:"iter__task_file"`
-	ReasonKfreeSkb        *ebpf.ProgramSpec `ebpf:"reason__kfree_skb"`
-	SampleClock           *ebpf.ProgramSpec `ebpf:"sample_clock"`
-	ShadowTcpReceiveReset *ebpf.ProgramSpec `ebpf:"shadow__tcp_receive_reset"`
-	ShadowTcpSendReset    *ebpf.ProgramSpec `ebpf:"shadow__tcp_send_reset"`
-	TpBtfInetSockSetState *ebpf.ProgramSpec `ebpf:"tp_btf__inet_sock_set_state"`
-	TpBtfKfreeSkb         *ebpf.ProgramSpec `ebpf:"tp_btf__kfree_skb"`
-	TpBtfNetDevQueue      *ebpf.ProgramSpec `ebpf:"tp_btf__net_dev_queue"`
-	TpBtfTcpDestroySock   *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_destroy_sock"`
-	TpBtfTcpReceiveReset  *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_receive_reset"`
-	TpBtfTcpSendReset     *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_send_reset"`
+	EmptyInetSockSetState  *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
+	IterTaskFile           *ebpf.ProgramSpec `ebpf:"iter__task_file"`
+	ReasonKfreeSkb         *ebpf.ProgramSpec `ebpf:"reason__kfree_skb"`
+	Reject4NfSendReset     *ebpf.ProgramSpec `ebpf:"reject4__nf_send_reset"`
+	Reject6NfSendReset6    *ebpf.ProgramSpec `ebpf:"reject6__nf_send_reset6"`
+	SampleClock            *ebpf.ProgramSpec `ebpf:"sample_clock"`
+	ShadowInetSockSetState *ebpf.ProgramSpec `ebpf:"shadow__inet_sock_set_state"`
+	ShadowTcpReceiveReset  *ebpf.ProgramSpec `ebpf:"shadow__tcp_receive_reset"`
+	ShadowTcpSendReset     *ebpf.ProgramSpec `ebpf:"shadow__tcp_send_reset"`
+	TpBtfInetSockSetState  *ebpf.ProgramSpec `ebpf:"tp_btf__inet_sock_set_state"`
+	TpBtfKfreeSkb          *ebpf.ProgramSpec `ebpf:"tp_btf__kfree_skb"`
+	TpBtfNetDevQueue       *ebpf.ProgramSpec `ebpf:"tp_btf__net_dev_queue"`
+	TpBtfTcpDestroySock    *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_destroy_sock"`
+	TpBtfTcpReceiveReset   *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_receive_reset"`
+	TpBtfTcpSendReset      *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_send_reset"`
 }
 
 // kernelMapSpecs contains maps before they are loaded into the kernel.
@@ -617,18 +623,21 @@ type kernelVariables struct {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelPrograms struct {
-	EmptyInetSockSetState *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
-	IterTaskFile          *ebpf.Program `ebpf:"iter__task_file"`
-	ReasonKfreeSkb        *ebpf.Program `ebpf:"reason__kfree_skb"`
-	SampleClock           *ebpf.Program `ebpf:"sample_clock"`
-	ShadowTcpReceiveReset *ebpf.Program `ebpf:"shadow__tcp_receive_reset"`
-	ShadowTcpSendReset    *ebpf.Program `ebpf:"shadow__tcp_send_reset"`
-	TpBtfInetSockSetState *ebpf.Program `ebpf:"tp_btf__inet_sock_set_state"`
-	TpBtfKfreeSkb         *ebpf.Program `ebpf:"tp_btf__kfree_skb"`
-	TpBtfNetDevQueue      *ebpf.Program `ebpf:"tp_btf__net_dev_queue"`
-	TpBtfTcpDestroySock   *ebpf.Program `ebpf:"tp_btf__tcp_destroy_sock"`
-	TpBtfTcpReceiveReset  *ebpf.Program `ebpf:"tp_btf__tcp_receive_reset"`
-	TpBtfTcpSendReset     *ebpf.Program `ebpf:"tp_btf__tcp_send_reset"`
+	EmptyInetSockSetState  *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
+	IterTaskFile           *ebpf.Program `ebpf:"iter__task_file"`
+	ReasonKfreeSkb         *ebpf.Program `ebpf:"reason__kfree_skb"`
+	Reject4NfSendReset     *ebpf.Program `ebpf:"reject4__nf_send_reset"`
+	Reject6NfSendReset6    *ebpf.Program `ebpf:"reject6__nf_send_reset6"`
+	SampleClock            *ebpf.Program `ebpf:"sample_clock"`
+	ShadowInetSockSetState *ebpf.Program `ebpf:"shadow__inet_sock_set_state"`
+	ShadowTcpReceiveReset  *ebpf.Program `ebpf:"shadow__tcp_receive_reset"`
+	ShadowTcpSendReset     *ebpf.Program `ebpf:"shadow__tcp_send_reset"`
+	TpBtfInetSockSetState  *ebpf.Program `ebpf:"tp_btf__inet_sock_set_state"`
+	TpBtfKfreeSkb          *ebpf.Program `ebpf:"tp_btf__kfree_skb"`
+	TpBtfNetDevQueue       *ebpf.Program `ebpf:"tp_btf__net_dev_queue"`
+	TpBtfTcpDestroySock    *ebpf.Program `ebpf:"tp_btf__tcp_destroy_sock"`
+	TpBtfTcpReceiveReset   *ebpf.Program `ebpf:"tp_btf__tcp_receive_reset"`
+	TpBtfTcpSendReset      *ebpf.Program `ebpf:"tp_btf__tcp_send_reset"`
 }
 
 func (p *kernelPrograms) Close() error {
@@ -636,7 +645,10 @@ func (p *kernelPrograms) Close() error {
 		p.EmptyInetSockSetState,
 		p.IterTaskFile,
 		p.ReasonKfreeSkb,
+		p.Reject4NfSendReset,
+		p.Reject6NfSendReset6,
 		p.SampleClock,
+		p.ShadowInetSockSetState,
 		p.ShadowTcpReceiveReset,
 		p.ShadowTcpSendReset,
 		p.TpBtfInetSockSetState,

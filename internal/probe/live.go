@@ -51,6 +51,7 @@ type Live struct {
 	states []HookState
 	names  Names
 	log    zerolog.Logger
+	types  *btf.Cache // while Open runs
 
 	walkIter *link.Iter
 	done     atomic.Uint64
@@ -71,7 +72,8 @@ func Open(opts Options) (*Live, error) {
 		// Since 5.11 maps are charged to the memory cgroup, so this is no error.
 		l.log.Debug().Err(err).Msg("memlock limit not raised")
 	}
-	kernel, err := btf.LoadKernelSpec()
+	l.types = btf.NewCache() // for all programs: reading the kernel's types takes 30 ms
+	kernel, err := l.types.Kernel()
 	if err != nil {
 		return l, l.noHook(fmt.Errorf("read the kernel's BTF (/sys/kernel/btf/vmlinux, kernel option CONFIG_DEBUG_INFO_BTF): %w", err))
 	}
@@ -94,6 +96,7 @@ func Open(opts Options) (*Live, error) {
 		return nil, fmt.Errorf("open ring buffer: %w", err)
 	}
 	// Reading the kernel types leaves garbage behind that nobody needs any more.
+	l.types = nil
 	debug.FreeOSMemory()
 	return l, nil
 }
@@ -140,8 +143,10 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Optio
 	var missing error
 	for _, h := range Hooks {
 		st := HookState{Hook: h}
-		if h.OnRequest != "" && !opts.Firewall {
-			st.Err = ErrNotRequested
+		if h.OnRequest != "" {
+			st.Err = l.request(opts)
+		}
+		if st.Err != nil {
 			l.states = append(l.states, st)
 			continue
 		}
@@ -159,6 +164,24 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Optio
 	return missing
 }
 
+// request tells whether the hook for every packet is asked for and needed.
+func (l *Live) request(opts Options) error {
+	switch {
+	case !opts.Firewall:
+		return ErrNotRequested
+	case l.links["firewall-ipv4"] != nil && l.links["firewall-ipv6"] != nil:
+		return ErrNotNeeded
+	}
+	// One of them would tell each reset twice.
+	for _, name := range []string{"firewall-ipv4", "firewall-ipv6"} {
+		if lnk := l.links[name]; lnk != nil {
+			lnk.Close()
+			delete(l.links, name)
+		}
+	}
+	return nil
+}
+
 func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, c Candidate) error {
 	if c.Args > 0 {
 		switch n := tracepointArgs(kernel, c.Target); {
@@ -170,7 +193,12 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 	}
 	one := spec.Copy()
 	one.Programs = map[string]*ebpf.ProgramSpec{c.Program: spec.Programs[c.Program]}
-	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps})
+	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps, Cache: l.types})
+	if err != nil && c.Kind == "fentry" {
+		// The library's words for it would be about memory limits.
+		l.log.Debug().Err(err).Str("program", c.Program).Msg("not loaded")
+		return fmt.Errorf("this kernel has no function %s, or lets no BPF program attach to its functions (fentry)", c.Target)
+	}
 	if err != nil {
 		return fmt.Errorf("load %s: %w", c.Program, err)
 	}
@@ -178,7 +206,7 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 	prog := coll.Programs[c.Program]
 	l.progs[c.Program] = prog
 	switch c.Kind {
-	case "tp_btf":
+	case "tp_btf", "fentry":
 		lnk, err := link.AttachTracing(link.TracingOptions{Program: prog})
 		if err != nil {
 			return fmt.Errorf("attach %s: %w", c.Program, err)

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -31,6 +32,7 @@ func TestNoDataPathHook(t *testing.T) {
 		case p.Type == ebpf.Tracing && p.AttachType == ebpf.AttachTraceRawTp && slices.Contains(tracepoints, p.AttachTo):
 			met[p.AttachTo] = true
 		case p.Type == ebpf.Tracing && p.AttachType == ebpf.AttachTraceIter && p.AttachTo == "task_file":
+		case p.Type == ebpf.Tracing && p.AttachType == ebpf.AttachTraceFEntry && strings.HasPrefix(p.AttachTo, "nf_send_reset"):
 		case p.Type == ebpf.Syscall && p.AttachTo == "":
 		default:
 			t.Errorf("%s is a %v program for %q (%v): not one of the tracepoints %v, the descriptor walk or a plain call",
@@ -95,7 +97,7 @@ func checkCandidate(t *testing.T, progs map[string]*ebpf.ProgramSpec, c Candidat
 	if p.AttachTo != c.Target {
 		t.Errorf("%s attaches to %q, the table says %q", c.Program, p.AttachTo, c.Target)
 	}
-	want := map[string]ebpf.AttachType{"tp_btf": ebpf.AttachTraceRawTp, "iter": ebpf.AttachTraceIter, "syscall": ebpf.AttachNone}
+	want := map[string]ebpf.AttachType{"tp_btf": ebpf.AttachTraceRawTp, "fentry": ebpf.AttachTraceFEntry, "iter": ebpf.AttachTraceIter, "syscall": ebpf.AttachNone}
 	at, known := want[c.Kind]
 	if !known || (c.Kind != "syscall" && p.AttachType != at) {
 		t.Errorf("%s is for %v, the table says %q", c.Program, p.AttachType, c.Kind)

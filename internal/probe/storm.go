@@ -139,6 +139,7 @@ func (l *Live) takeStorms(m *ebpf.Map, working uint8) (out []Counted, left bool,
 		if err := m.Delete(&keys[i]); err != nil {
 			return out, left, fmt.Errorf("take storm: %w", err)
 		}
+		keys[i].Side = 0
 		if values[i].Count > 0 {
 			out = append(out, Counted{keys[i], values[i]})
 		}
@@ -157,10 +158,18 @@ func (l *Live) NetNSHits() (map[uint32]Hits, error) {
 		return out, nil
 	}
 	var ns uint32
-	var h kernelNetnsHits
+	var per []kernelNetnsHits
 	it := l.coll.Maps["netns_counts"].Iterate()
-	for it.Next(&ns, &h) {
-		out[ns] = Hits{h.Hits[kernelResetHookHOOK_SEND], h.Hits[kernelResetHookHOOK_RECEIVE], h.Hits[kernelResetHookHOOK_DROP], h.Hits[kernelResetHookHOOK_FIREWALL]}
+	for it.Next(&ns, &per) {
+		var sum Hits
+		for i := range per {
+			h := &per[i].Hits
+			sum.Sent += h[kernelResetHookHOOK_SEND]
+			sum.Received += h[kernelResetHookHOOK_RECEIVE]
+			sum.Refused += h[kernelResetHookHOOK_DROP]
+			sum.Firewall += h[kernelResetHookHOOK_FIREWALL]
+		}
+		out[ns] = sum
 	}
 	if err := it.Err(); err != nil {
 		return out, fmt.Errorf("read hits by network namespace: %w", err)

@@ -1,0 +1,36 @@
+package pipeline
+
+import "rstwhy/internal/probe"
+
+// endOfTime is the clock's reading when the session ends.
+const endOfTime = ^uint64(0)
+
+func newSession(opts Options, live kernelSide, names probe.Names) *session {
+	return &session{
+		opts: opts, live: live, names: names, byCookie: map[uint64][]*pending{}, closers: newClosers(),
+		stories: newStories(), here: newHere(), senders: newSenders(),
+	}
+}
+
+// begin takes the first readings, when every hook is attached.
+func (s *session) begin(now uint64) {
+	s.senders.began = now
+	s.housekeeping(now)
+}
+
+// housekeeping does, once a second, what is not tied to a record.
+func (s *session) housekeeping(now uint64) {
+	if now == endOfTime || now-s.chores < 1e9 && s.chores != 0 {
+		return
+	}
+	s.chores = now
+	s.here.refresh(now, ownEvery)
+	s.twins.expire(now)
+	n := &s.senders
+	n.budget = askBudget
+	n.losses(s.live.Counts(), s.undecoded, now)
+	if s.here.netns != 0 {
+		n.sample(s.here.netns, 0, now)
+	}
+	s.tellStorms()
+}

@@ -1,0 +1,184 @@
+package pipeline
+
+import (
+	"fmt"
+
+	"rstwhy/internal/diagnose"
+	"rstwhy/internal/event"
+	"rstwhy/internal/probe"
+)
+
+// stormAccount is what became of resets that were only counted, and the
+// verdicts that they may have.
+type stormAccount struct {
+	told, filtered, joined, undecoded uint64
+	closed                            bool // no more will be told
+	verdicts                          map[probe.StormKey]judged
+	sends                             map[falsePair]uint64 // whose false receive was not told one by one
+}
+
+// falsePair is what a tcp_receive_reset without a RST has in common with the
+// send that follows (KERNEL.md, hazard 4), as far as a storm tells.
+type falsePair struct {
+	netns, pid uint32
+	peer       [16]uint8
+	port       uint16
+}
+
+func falsePairOf(e *probe.ResetEvent) falsePair {
+	return falsePair{e.Netns, e.Owner.Tgid, e.PeerAddr, e.LocalPort}
+}
+
+// tearsDown: a segment met a socket that its process had closed or shut down,
+// and tcp_reset ran before this RST.
+func tearsDown(e *probe.ResetEvent) bool {
+	const full, stateClose = 1, 7 // enum socket_kind; include/net/tcp_states.h
+	return hookOf(e) == hookSend && probe.Triggered(e) && e.Socket == full && e.State == stateClose
+}
+
+// tore notes n sends whose receive may be among the storms of this second.
+func (a *stormAccount) tore(e *probe.ResetEvent, n uint64) {
+	if a.sends == nil || len(a.sends) >= verdictsMax {
+		a.sends = map[falsePair]uint64{}
+	}
+	a.sends[falsePairOf(e)] += n
+}
+
+// join takes from a storm of received resets those that were none.
+func (a *stormAccount) join(e *probe.ResetEvent, n uint64) uint64 {
+	if hookOf(e) != hookReceive || !probe.MayBeFalse(e) {
+		return n
+	}
+	none := min(n, a.sends[falsePairOf(e)])
+	if none > 0 {
+		a.sends[falsePairOf(e)] -= none
+		a.joined += none
+	}
+	return n - none
+}
+
+type judged struct {
+	verdict *event.Verdict
+	at      uint64
+}
+
+const (
+	verdictKeep = 10e9
+	verdictsMax = 1024
+)
+
+// settle gives every reset that was only counted its place in the account.
+func (a *stormAccount) settle(acc *event.Account) {
+	acc.Filtered += a.filtered
+	acc.Joined += a.joined
+	acc.LostDecode += a.undecoded
+	acc.Aggregated -= min(acc.Aggregated, a.filtered+a.joined+a.undecoded)
+	if a.closed && acc.Aggregated > a.told { // counted in a line that could not be read
+		acc.LostDecode += acc.Aggregated - a.told
+		acc.Aggregated = a.told
+	}
+}
+
+// remember keeps the verdict of a record for the storm that it may be part of.
+func (a *stormAccount) remember(raw *probe.ResetEvent, r *event.Reset, now uint64) {
+	if r == nil || r.Verdict == nil || now == endOfTime {
+		return
+	}
+	if len(a.verdicts) >= verdictsMax {
+		for k, v := range a.verdicts {
+			if v.at+verdictKeep/2 < now {
+				delete(a.verdicts, k)
+			}
+		}
+	}
+	if a.verdicts == nil || len(a.verdicts) >= verdictsMax {
+		a.verdicts = map[probe.StormKey]judged{}
+	}
+	a.verdicts[probe.StormOf(raw)] = judged{r.Verdict, now}
+}
+
+func (a *stormAccount) verdict(k *probe.StormKey, at uint64) *event.Verdict {
+	v, ok := a.verdicts[*k]
+	if !ok || max(at, v.at)-min(at, v.at) > verdictKeep {
+		return nil
+	}
+	return v.verdict
+}
+
+// tellStorms tells what the kernel side has only counted.
+func (s *session) tellStorms() {
+	list, err := s.live.Storms()
+	if err != nil {
+		s.opts.Log.Debug().Err(err).Msg("storms")
+	}
+	s.tellStormed(list)
+}
+
+func (s *session) tellStormed(list []probe.Counted) {
+	var out []*event.Storm
+	for i := range list {
+		if raw := probe.Sample(&list[i].Key, &list[i].Count); tearsDown(&raw) {
+			s.finisher.storms.tore(&raw, list[i].Count.Count)
+		}
+	}
+	for i := range list {
+		if st, ok := s.storm(&list[i]); ok {
+			out = append(out, st)
+		}
+	}
+	clear(s.finisher.storms.sends)
+	for _, st := range collapse(out) {
+		s.finishStorm(st)
+	}
+}
+
+// storm makes the line of one entry; not ok: it is accounted for otherwise.
+func (s *session) storm(in *probe.Counted) (*event.Storm, bool) {
+	raw := probe.Sample(&in.Key, &in.Count)
+	n := s.finisher.storms.join(&raw, in.Count.Count)
+	if n == 0 {
+		return nil, false
+	}
+	res := Resolution{Raw: raw, Owner: s.complete(&raw.Owner), Source: probe.Source(&raw)}
+	if res.Owner != nil && s.mayConcernZooKeeper(&raw, res.Owner.Comm) {
+		s.servers.attach(&res, s.names, s.clock)
+	}
+	r, err := s.explain(&res)
+	if err != nil {
+		s.finisher.storms.undecoded += n
+		return nil, false
+	}
+	r.Verdict = s.finisher.storms.verdict(&in.Key, in.Count.LastNs)
+	st := &event.Storm{
+		Type: "storm", Schema: event.Schema, Host: s.opts.Host, Time: r.Time,
+		DurationNS: int64(in.Count.LastNs - min(in.Count.FirstNs, in.Count.LastNs)), Count: n, Direction: r.Direction,
+		Cause: r.Cause, Owner: r.Owner, LocalPort: in.Key.LocalPort, RemotePort: in.Key.PeerPort, Remote: probe.StormRemote(&in.Key),
+		NetNS: r.NetNS, Effect: r.Effect, Verdict: r.Verdict,
+	}
+	f := &s.opts.Filter // the kernel side applied the rest of it
+	if s.full() || r.Direction == event.Sent && f.NoSent || r.Direction == event.Received && f.NoReceived || !s.opts.Select.MatchStorm(st) {
+		s.finisher.storms.filtered += n
+		return nil, false
+	}
+	return st, true
+}
+
+// finishStorm hands a line to the sinks; live and replay share it.
+func (f *finisher) finishStorm(st *event.Storm) {
+	if f.opts.Record != nil {
+		f.opts.Record.storm(st, f.printed())
+	}
+	f.storms.told += st.Count
+	for _, t := range f.tallies() {
+		t.AddStorm(st)
+	}
+	if f.opts.Select.QuietExpected && diagnose.Expected(stormReset(st)) {
+		f.hidden += st.Count
+		return
+	}
+	for _, out := range f.opts.Sinks {
+		if err := out.Storm(st); err != nil && f.err == nil {
+			f.err = fmt.Errorf("write storm: %w", err)
+		}
+	}
+}
