@@ -127,6 +127,10 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 		e->effect = state == TCP_TIME_WAIT ? timewait_effect(e, sk, &seg) : EFFECT_UNKNOWN;
 		from_tombstone(e, &t);
 	} else {
+		/* Before 6.11 no socket is told: it may have been a request or a
+		 * TIME_WAIT entry, and may be gone. */
+		if (reason == drop_not_specified)
+			e->effect = EFFECT_UNKNOWN;
 		from_tombstone(e, &t);
 		read_nat(e, skb);
 	}

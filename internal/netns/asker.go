@@ -29,7 +29,12 @@ type Question struct {
 	done     atomic.Bool
 	survival Survival
 	nat      *event.NAT
+	plain    bool // the connection's own namespace has an entry, and translates nothing
 }
+
+// Untranslated tells that conntrack of the connection's own namespace knows the
+// connection and translates nothing.
+func (q *Question) Untranslated() bool { return q != nil && q.done.Load() && q.plain }
 
 // Survival is the answer of Asker.Survivor; false: not yet.
 func (q *Question) Survival() (Survival, bool) {
@@ -168,7 +173,9 @@ func (a *Asker) translation(q *Question) {
 		err := a.modules.Translations()
 		var nat *event.NAT
 		if err == nil {
-			nat, err = translated(a.spaces, netns, q.tuple)
+			var found bool
+			nat, found, err = translated(a.spaces, netns, q.tuple)
+			q.plain = q.plain || (found && nat == nil && netns == q.netns)
 		}
 		a.trouble(1, err)
 		if nat != nil {

@@ -35,34 +35,34 @@ const (
 // The exchange is our own: the kernel marks its single answer as one part of
 // many (ctnetlink_fill_info) and sends no end, for which mdlayher/netlink 1.11
 // waits.
-func translated(s *Spaces, netns uint32, t Tuple) (*event.NAT, error) {
+func translated(s *Spaces, netns uint32, t Tuple) (nat *event.NAT, found bool, _ error) {
 	fd := -1
 	if err := s.Enter(netns, func() (err error) {
 		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 		return err
 	}); err != nil {
-		return nil, fmt.Errorf("ask conntrack: %w", err)
+		return nil, false, fmt.Errorf("ask conntrack: %w", err)
 	}
 	defer unix.Close(fd)
 	question, err := conntrackQuestion(t)
 	if err != nil {
-		return nil, fmt.Errorf("ask conntrack: %w", err)
+		return nil, false, fmt.Errorf("ask conntrack: %w", err)
 	}
 	answer, err := exchange(fd, question)
 	if errors.Is(err, unix.ENOENT) {
-		return nil, nil
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask conntrack: %w", err)
+		return nil, false, fmt.Errorf("ask conntrack: %w", err)
 	}
-	nat, err := conntrackEntry(answer)
+	nat, err = conntrackEntry(answer)
 	if err != nil {
-		return nil, fmt.Errorf("read conntrack entry: %w", err)
+		return nil, false, fmt.Errorf("read conntrack entry: %w", err)
 	}
 	if nat.Source == nat.ReplyDestination && nat.Destination == nat.ReplySource {
-		return nil, nil
+		return nil, true, nil
 	}
-	return nat, nil
+	return nat, true, nil
 }
 
 // conntrackQuestion asks for the entry of a tuple, in whichever direction it is

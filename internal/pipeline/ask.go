@@ -21,6 +21,7 @@ const sameConnection = 1 << 16
 type asks struct {
 	asker  *netns.Asker // nil: nothing is asked
 	spaces *netns.Spaces
+	turn   uint64                  // number of the tick
 	open   map[connection]*pending // the latest RST of each whose effect is not known
 }
 
@@ -34,9 +35,8 @@ type asked struct {
 	about     connection
 	survivor  *netns.Question
 	nat       *netns.Question
-	observed  bool // the answers were there at a tick
-	ready     bool // and at an earlier one than this
-	overtaken bool // a later RST met the same request, so this one had not killed it
+	observed  uint64 // the tick at which the answers were there; 0: none yet
+	overtaken bool   // a later RST met the same request, so this one had not killed it
 }
 
 func newAsks(spaces *netns.Spaces) asks {
@@ -47,6 +47,14 @@ func (a *asks) close() {
 	if a.asker != nil {
 		a.asker.Close()
 	}
+}
+
+// trouble says why questions were not answered.
+func (a *asks) trouble() []string {
+	if a.asker == nil {
+		return nil
+	}
+	return a.asker.Trouble()
 }
 
 // ask asks what the record leaves open, and lets it wait for the answer.
@@ -97,19 +105,19 @@ func (a *asks) waits(p *pending) bool {
 	if q == nil || q.overtaken || (q.survivor == nil && q.nat == nil) {
 		return false
 	}
-	if q.observed {
-		q.ready = true
-		return false
-	}
 	_, survivor := q.survivor.Survival()
-	_, nat := q.nat.NAT()
-	q.observed = survivor && nat
-	return true
+	if _, nat := q.nat.NAT(); survivor && nat && q.observed == 0 {
+		q.observed = a.turn
+	}
+	return !a.ready(q)
 }
+
+func (a *asks) ready(q *asked) bool { return q.observed != 0 && a.turn > q.observed }
 
 // waiting tells whether any record still waits for an answer.
 func (a *asks) waiting(q queue) bool {
 	any := false
+	a.turn++
 	for _, p := range q {
 		any = a.waits(p) || any
 	}
@@ -121,17 +129,22 @@ func (a *asks) settle(p *pending) {
 	if p.ask == nil {
 		return
 	}
-	if a.open[p.ask.about] == p {
-		delete(a.open, p.ask.about)
-	}
 	survival, _ := p.ask.survivor.Survival()
 	switch {
 	case p.ask.overtaken || survival == netns.Alive:
 		probe.SetEffect(&p.raw, false)
-	case survival == netns.Gone && p.ask.ready:
+	case survival == netns.Gone && a.ready(p.ask):
 		probe.SetEffect(&p.raw, true)
 	}
 	if nat, _ := p.ask.nat.NAT(); nat != nil {
 		probe.SetNAT(&p.raw, nat)
+	}
+	p.untranslated = p.ask.nat.Untranslated()
+}
+
+// forget ends what a record is remembered for.
+func (a *asks) forget(p *pending) {
+	if p.ask != nil && a.open[p.ask.about] == p {
+		delete(a.open, p.ask.about)
 	}
 }

@@ -145,7 +145,7 @@ func (k *counters) checks(c probe.Counts) []event.CounterCheck {
 	k.mu.Lock()
 	noHits := k.noHits
 	k.mu.Unlock()
-	return k.kernel.Checks(netns.Losses{Recursion: c.LostRecursion, NoHits: noHits})
+	return k.kernel.Checks(netns.Losses{Recursion: c.LostRecursionSent, NoHits: noHits})
 }
 
 // countedIn names the counters in which the kernel must have counted the reset.

@@ -69,10 +69,6 @@ func TestNoHits(t *testing.T) {
 	}
 }
 
-const (
-	hookDrop = 3
-)
-
 // dropped is a RST that the kernel dropped on a listener, with its request's
 // fate unknown.
 func dropped(at uint64, seq uint32) probe.ResetEvent {

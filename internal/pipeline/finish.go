@@ -46,8 +46,8 @@ type finisher struct {
 	storms    stormAccount
 	hidden    uint64    // of those delivered, told in the counts only
 	before    uint64    // delivered in parts of a recording that are not replayed, as far as -c counts them
-	counters  *counters // the kernel's own; nil at replay
 	err       error     // the first error of a sink
+	counters  *counters // the kernel's own; nil at replay
 }
 
 func newFinisher(opts Options, names probe.Names, clock probe.Clock) finisher {
@@ -131,12 +131,12 @@ func (f *finisher) finish(res *Resolution) *event.Reset {
 		f.filtered++
 		return r
 	}
-	f.counters.count(r)
 	x := sink.Explained{CauseID: r.Cause}
 	if f.opts.Explain {
 		x.Why = diagnose.Sentence(r)
 	}
 	f.delivered++
+	f.counters.count(r)
 	for _, t := range f.tallies() {
 		t.Add(r)
 	}

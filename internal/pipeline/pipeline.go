@@ -68,13 +68,13 @@ type session struct {
 	procs *owner.Resolver
 	servers
 	finisher
+	asks     asks
 	twins    twins
 	stories  stories
 	here     here
 	senders  senders
 	buried   []*pending // wait for a tombstone, as they came
 	chores   uint64     // when housekeeping was done last
-	asks     asks
 	queue    queue
 	byCookie map[uint64][]*pending
 	closers  closers
@@ -253,6 +253,7 @@ func (s *session) end(cause error) error {
 	}
 	sum := s.summary(counts)
 	sum.Gaps = s.live.Gaps(time.Now())
+	sum.Warnings = append(sum.Warnings, s.asks.trouble()...)
 	if n := s.live.MissedStates(); n > 0 {
 		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d state changes of sockets were not seen (the same program was running on that CPU): owners of their resets may be unknown", n))
 	}

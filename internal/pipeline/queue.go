@@ -46,8 +46,10 @@ type pending struct {
 	subflow  bool           // the second RST of an MPTCP child may follow
 	more     uint64         // packets merged into this story
 	settled  *Resolution    // made when the first of two ends was finished
-	ask      *asked         // what the kernel was asked about its connection
-	index    int            // in the queue
+	// untranslated: conntrack was asked, and translates nothing here.
+	untranslated bool
+	ask          *asked // what the kernel was asked about its connection
+	index        int    // in the queue
 }
 
 // queue orders pending resets by event time (container/heap).
@@ -151,6 +153,7 @@ func (s *session) join(cookie uint64) (found bool) {
 func (s *session) tick(watermark, now uint64, force bool) {
 	s.clockTick(now)
 	s.counters.tick(now)
+	s.asks.turn++
 	s.servers.collect()
 	s.housekeeping(now)
 	s.exhumeDue(now)
@@ -214,7 +217,7 @@ func (s *session) unsettled(p *pending, now uint64) bool {
 func (s *session) release(p *pending, now uint64) {
 	s.doubtDone(p)
 	s.stories.leave(p)
-	s.asks.settle(p)
+	s.asks.forget(p)
 	if list := s.byCookie[p.raw.Cookie]; len(list) > 0 {
 		kept := list[:0]
 		for _, x := range list {
@@ -259,6 +262,7 @@ func (s *session) settle(p *pending) *Resolution {
 	if p.bury {
 		s.exhume(p)
 	}
+	s.asks.settle(p)
 	res.Raw = p.raw
 	s.attribute(p, res)
 	s.outside(p, res)

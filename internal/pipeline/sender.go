@@ -126,7 +126,7 @@ func (s *session) noSender(p *pending, now uint64) bool {
 	}
 	n.budget--
 	// Behind a translation the sender has another address, here or elsewhere.
-	if n.tracked(e.Netns, e.Owner.Tgid) {
+	if n.tracked(e.Netns, e.Owner.Tgid) && !p.untranslated {
 		return false
 	}
 	was := n.balance[e.Netns]
