@@ -81,7 +81,6 @@ enum reset_flags {
 	RESET_COUNTERS = 1 << 13,     /* the tcp_sock's counters were read */
 	RESET_NAT = 1 << 14,          /* nat_* is set: conntrack translates this connection */
 	RESET_ACTOR = 1 << 15,        /* actor is set: another process than the owner may be */
-	RESET_FORWARDED = 1 << 16,    /* firewall: the rejected segment was being forwarded, neither end is here */
 };
 
 /* owner: a process as the kernel knows it. */
@@ -220,7 +219,8 @@ struct storm_key {
 	__u32 owner_tgid;
 	__u32 netns;
 	__u32 flags;
-	__u16 local_port; /* 0: several */
+	__u16 local_port; /* 0: several, or the local side connected */
+	__u16 peer_port;  /* 0: several, or the peer connected */
 	__u16 reason;
 	__u16 drop_reason;
 	__u8 hook;
@@ -236,7 +236,8 @@ struct storm_key {
 	__u8 how;
 	__u8 effect;
 	__u8 shape;
-	__u8 pad;
+	__u8 side;  /* storm_side when it was counted */
+	__u8 pad[6];
 };
 
 struct storm {

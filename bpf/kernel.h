@@ -33,6 +33,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_LRU_PERCPU_HASH = 10,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
@@ -68,6 +69,9 @@ enum {
 #define SHUTDOWN_MASK 3
 #define PF_EXITING 0x00000004 /* include/linux/sched.h */
 #define PF_KTHREAD 0x00200000
+#define RTN_UNSPEC 0 /* include/uapi/linux/rtnetlink.h */
+#define RTN_LOCAL 2
+#define FLAG_FIN 0x01
 #define FLAG_SYN 0x02
 #define FLAG_RST 0x04
 #define FLAG_ACK 0x10
@@ -92,8 +96,12 @@ struct in6_addr {
 struct ns_common {
 	unsigned int inum;
 };
+struct netns_ipv4 {
+	u8 sysctl_tcp_rfc1337; /* int to 5.11; zero or one, so its first byte tells on little-endian */
+};
 struct net {
 	struct ns_common ns;
+	struct netns_ipv4 ipv4;
 };
 typedef struct {
 	struct net *net;
@@ -126,6 +134,9 @@ struct sock_common {
 	atomic64_t skc_cookie;
 	union {
 		unsigned long skc_flags;
+	};
+	union {
+		u32 skc_tw_rcv_nxt;
 	};
 };
 
@@ -189,14 +200,55 @@ struct inet_timewait_sock {
 	volatile unsigned char tw_substate;
 };
 
+struct tcp_timewait_sock {
+	struct inet_timewait_sock tw_sk;
+	u32 tw_rcv_wnd;
+};
+
 struct net_device {
 	possible_net_t nd_net;
 };
 struct sk_buff {
 	struct net_device *dev;
+	struct sock *sk;
+	unsigned long _skb_refdst; /* struct dst_entry *, the lowest bit is a flag */
+	unsigned long _nfct;       /* struct nf_conn *, the lowest three bits are its enum ip_conntrack_info */
+	int skb_iif;
+	__be16 protocol;
 	unsigned char *head;
 	__u16 transport_header;
 	__u16 network_header;
+};
+struct rtable {
+	__u16 rt_type;
+};
+
+/* conntrack; its types are in vmlinux's BTF also where it is a module. */
+union nf_inet_addr {
+	__u32 all[4];
+};
+union nf_conntrack_man_proto {
+	__be16 all;
+};
+struct nf_conntrack_man {
+	union nf_inet_addr u3;
+	union nf_conntrack_man_proto u;
+	__u16 l3num;
+};
+struct nf_conntrack_tuple {
+	struct nf_conntrack_man src;
+	struct {
+		union nf_inet_addr u3;
+		union {
+			__be16 all;
+		} u;
+	} dst;
+};
+struct nf_conntrack_tuple_hash {
+	struct nf_conntrack_tuple tuple;
+};
+struct nf_conn {
+	struct nf_conntrack_tuple_hash tuplehash[2]; /* original, reply */
 };
 
 struct mm_struct;

@@ -38,7 +38,7 @@ struct {
 struct listener_stop {
 	u32 netns;
 	u16 port;
-	u16 pad;
+	u16 outside; /* 1: not a holder of the listener stops it, but ss -K or the like */
 };
 
 /* Threads that stop a listener: its unaccepted children are reset in their
@@ -86,12 +86,16 @@ struct {
 } counts SEC(".maps");
 
 struct busy {
-	u32 depth[3]; /* by enum reset_direction */
+	u32 depth[HOOKS]; /* by enum reset_hook; 0: the state program */
 	u32 seq;
 	/* The process announced last: one that connects often costs no look-up. */
 	u64 announced_start_ns;
 	u32 announced_tgid;
-	u32 pad;
+	/* The last RST that TCP answered a segment with: the device hook must not
+	 * take it for a firewall's. */
+	u32 answered_seq;
+	u32 answered_ports;
+	u32 states_recovered; /* state changes that the shadow program took */
 };
 
 /* What each CPU is in the middle of. */
@@ -101,6 +105,81 @@ struct {
 	__type(key, u32);
 	__type(value, struct busy);
 } busy_cpus SEC(".maps");
+
+/* Where a record is made before it is known whether it is told or only counted.
+ * A program and its shadow can be under way on one CPU at once, and so can the
+ * programs of different hooks: each has a place of its own. */
+struct draft {
+	struct reset_event event;
+	struct storm_key key;
+	struct storm storm;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2 * HOOKS);
+	__type(key, u32);
+	__type(value, struct draft);
+} drafts SEC(".maps");
+
+/* Resets that are too many to be told one by one. User space turns storm_side
+ * from 0 to 1 and back and takes the entries of the side that rests, so that no
+ * count is lost between reading and deleting. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct storm_key);
+	__type(value, struct storm);
+} storms SEC(".maps");
+
+/* What storms has no room for, without the remote address. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct storm_key);
+	__type(value, struct storm);
+} storms_any SEC(".maps");
+
+/* What that has no room for: only of which kind. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 512);
+	__type(key, struct storm_key);
+	__type(value, struct storm);
+} storms_rest SEC(".maps");
+
+u32 storm_side = 0;
+u32 pad_side = 0;
+u64 storms_made = 0; /* entries made so far, so that quiet times need no look */
+
+/* How many records a second are told in full: the first full_budget whatever
+ * they are, then new_budget that are the first of their kind in this second.
+ * full_budget 0: no bound. */
+const volatile u32 full_budget = 0;
+const volatile u32 new_budget = 0;
+u64 budget_window = 0; /* seconds (of 2^30 ns) of the boot clock */
+u32 full_used = 0;
+u32 new_used = 0;
+u32 pad_used = 0;
+
+/* Hits of the hooks in each network namespace, filtered ones included, to hold
+ * against the namespace's own counters. */
+struct netns_hits {
+	u64 hits[HOOKS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u32);
+	__type(value, struct netns_hits);
+} netns_counts SEC(".maps");
+
+/* Numbers of the drop reasons that a RST can be dropped for, as a bit set. */
+const volatile u64 drop_reasons[4] = {};
+const volatile u32 drop_not_specified = 0;
+/* shutdown(2) on this architecture */
+const volatile u32 shutdown_call = 0;
 
 const volatile struct filter filters = {};
 const volatile u32 self_tgid = 0;

@@ -56,12 +56,21 @@ static __always_inline u8 ending(struct task_struct *task, s32 *code)
 	return task->signal->oom_mm ? ENDED_OOM : ENDED_EXIT;
 }
 
+/* system_call gives the number of the system call that current is in. */
+static __always_inline u32 system_call(struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	if (bpf_core_field_exists(regs->orig_ax))
+		return BPF_CORE_READ(regs, orig_ax);
+	return BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
+}
+
 /* onlooker tells a task that merely looked at another process's descriptors
  * when the holder closed: the file's last reference is dropped in its context
  * (fs/proc/fd.c proc_fd_link, kernel/bpf/task_iter.c), and so is the socket. */
 static __always_inline bool onlooker(struct task_struct *task)
 {
-	struct pt_regs *regs;
 	u32 nr;
 	int i;
 
@@ -69,11 +78,7 @@ static __always_inline bool onlooker(struct task_struct *task)
 		return false;
 	if (task->tgid == self_tgid)
 		return true;
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	if (bpf_core_field_exists(regs->orig_ax))
-		nr = BPF_CORE_READ(regs, orig_ax);
-	else
-		nr = BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
+	nr = system_call(task);
 	for (i = 0; i < READING_CALLS; i++)
 		if (reading_calls[i] == nr)
 			return true;
@@ -102,6 +107,54 @@ static __always_inline void announce(struct owner *o)
 	e->time_ns = bpf_ktime_get_boot_ns();
 	e->owner = *o;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline void from_storage(struct reset_event *e, struct sock_owner *s)
+{
+	e->owner = s->owner;
+	e->how = s->how;
+	e->opened_ns = s->opened_ns;
+	e->closed_ns = s->closed_ns;
+	e->ended = s->ended;
+	e->exit_code = s->exit_code;
+	if (e->state == TCP_CLOSE)
+		e->prev_state = s->prev_state;
+	if (s->active)
+		e->flags |= RESET_ACTIVE_OPEN;
+	if (s->passive || (s->how == OWNER_LISTEN && e->state != TCP_LISTEN))
+		e->flags |= RESET_PASSIVE_OPEN;
+	if (s->how == OWNER_LISTEN && e->state != TCP_LISTEN && e->prev_state != TCP_LISTEN)
+		e->how = OWNER_INHERIT;
+}
+
+static __always_inline void from_tombstone(struct reset_event *e, const struct tuple *t)
+{
+	struct tombstone *b = bpf_map_lookup_elem(&tombstones, t);
+
+	if (!b)
+		return;
+	e->flags |= RESET_TOMBSTONE;
+	e->flags &= ~RESET_DOUBT; /* about the connection that is gone, not about the listener */
+	if (b->active_open == 1)
+		e->flags |= RESET_ACTIVE_OPEN;
+	if (b->active_open == 2)
+		e->flags |= RESET_PASSIVE_OPEN;
+	e->owner = b->owner;
+	e->how = b->how;
+	e->cookie = b->cookie;
+	e->opened_ns = b->opened_ns;
+	e->closed_ns = b->closed_ns;
+	e->ended = b->ended;
+	e->exit_code = b->exit_code;
+	e->left_state = b->left_state;
+}
+
+/* doubt asks whoever closes the socket next to tell (tcp_destroy_sock): a
+ * stored owner may have handed the socket on. After close nobody can hold it. */
+static __always_inline void doubt(struct reset_event *e)
+{
+	if (e->flags & RESET_HAS_FILE)
+		e->flags |= RESET_DOUBT;
 }
 
 #endif

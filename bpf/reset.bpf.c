@@ -16,6 +16,8 @@
 #include "maps.h"
 #include "owner.h"
 #include "socket.h"
+#include "record.h"
+#include "refused.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -35,127 +37,59 @@ const enum storm_shape keep_storm_shape __attribute__((unused));
 const struct storm_key *keep_storm_key __attribute__((unused));
 const struct storm *keep_storm __attribute__((unused));
 
-static __always_inline struct counters *counter(void)
-{
-	u32 zero = 0;
-
-	return bpf_map_lookup_elem(&counts, &zero);
-}
-
-static __always_inline struct busy *this_cpu(void)
-{
-	u32 zero = 0;
-
-	return bpf_map_lookup_elem(&busy_cpus, &zero);
-}
-
-/* admit counts the hit and tells whether it passes the filters. A received
- * reset whose socket was closed or shut down both ways may be no RST at all
- * (tcp_rcv_state_process calls tcp_reset for data after close); user space
- * joins it with the send that follows, so that send passes whatever the
- * direction filter says. */
-static __always_inline bool admit(struct counters *c, const struct tuple *t, u8 dir, bool joins)
-{
-	c->seen[dir]++;
-	if ((dir == DIRECTION_SENT ? filters.no_sent && !joins : filters.no_received) || !wanted(t) || own(t)) {
-		c->filtered[dir]++;
-		return false;
-	}
-	return true;
-}
-
-static __always_inline void finish(struct reset_event *e, struct counters *c, u8 dir, struct busy *cpu)
-{
-	e->time_ns = bpf_ktime_get_boot_ns();
-	e->cpu = bpf_get_smp_processor_id();
-	e->seq = cpu->seq++;
-	c->submitted[dir]++;
-	if (e->flags & RESET_DOUBT)
-		__sync_fetch_and_add(&doubts_made, 1);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
-}
-
-static __always_inline void from_storage(struct reset_event *e, struct sock_owner *s)
-{
-	e->owner = s->owner;
-	e->how = s->how;
-	e->opened_ns = s->opened_ns;
-	e->closed_ns = s->closed_ns;
-	e->ended = s->ended;
-	e->exit_code = s->exit_code;
-	if (e->state == TCP_CLOSE)
-		e->prev_state = s->prev_state;
-	if (s->active)
-		e->flags |= RESET_ACTIVE_OPEN;
-	if (s->passive || (s->how == OWNER_LISTEN && e->state != TCP_LISTEN))
-		e->flags |= RESET_PASSIVE_OPEN;
-	if (s->how == OWNER_LISTEN && e->state != TCP_LISTEN && e->prev_state != TCP_LISTEN)
-		e->how = OWNER_INHERIT;
-}
-
-static __always_inline void from_tombstone(struct reset_event *e, const struct tuple *t)
-{
-	struct tombstone *b = bpf_map_lookup_elem(&tombstones, t);
-
-	if (!b)
-		return;
-	e->flags |= RESET_TOMBSTONE;
-	e->flags &= ~RESET_DOUBT; /* about the connection that is gone, not about the listener */
-	if (b->active_open == 1)
-		e->flags |= RESET_ACTIVE_OPEN;
-	if (b->active_open == 2)
-		e->flags |= RESET_PASSIVE_OPEN;
-	e->owner = b->owner;
-	e->how = b->how;
-	e->cookie = b->cookie;
-	e->opened_ns = b->opened_ns;
-	e->closed_ns = b->closed_ns;
-	e->ended = b->ended;
-	e->exit_code = b->exit_code;
-	e->left_state = b->left_state;
-}
-
 /* stopping tells whether current is closing the listener that this unaccepted
  * child belongs to. */
-static __always_inline bool stopping(const struct tuple *t)
+static __always_inline struct listener_stop *stopping(const struct tuple *t)
 {
 	u32 tid = bpf_get_current_pid_tgid();
 	struct listener_stop *l = bpf_map_lookup_elem(&listener_stops, &tid);
 
-	return l && l->netns == t->netns && l->port == t->local_port;
+	return l && l->netns == t->netns && l->port == t->local_port ? l : NULL;
 }
 
-/* doubt asks whoever closes the socket next to tell (tcp_destroy_sock): a
- * stored owner may have handed the socket on. After close nobody can hold it. */
-static __always_inline void doubt(struct reset_event *e, struct sock_owner *s)
+static __always_inline void outsider(struct reset_event *e, struct task_struct *task)
 {
-	if (!(e->flags & RESET_HAS_FILE))
-		return;
-	s->doubt = 1;
-	e->flags |= RESET_DOUBT;
+	fill_owner(&e->actor, task);
+	bpf_get_current_comm(e->thread, sizeof(e->thread));
+	e->flags |= RESET_ACTOR;
 }
 
 static __always_inline void full_socket(struct reset_event *e, struct tcp_sock *tp, struct tuple *t,
 					struct sock_owner *s)
 {
 	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
-	bool active = !(e->flags & RESET_TRIGGER) && e->state == TCP_CLOSE;
-	struct task_struct *task = NULL;
+	bool active = !(e->flags & RESET_TRIGGER);
+	struct task_struct *task = active ? acting_task(sk) : NULL;
+	struct listener_stop *l = NULL;
 
 	if (s)
 		from_storage(e, s);
-	if (active && (task = acting_task(sk)))
-		;
-	else if (active && !(e->flags & (RESET_HAS_SOCKET | RESET_DEAD)) && stopping(t))
-		task = bpf_get_current_task_btf();
+	if (active && !task && e->state == TCP_CLOSE && !(e->flags & (RESET_HAS_SOCKET | RESET_DEAD))) {
+		l = stopping(t);
+		if (l)
+			task = bpf_get_current_task_btf();
+	}
+	/* tcp_abort leaves the state alone and belongs to no holder (ss -K). */
+	if (task && (e->state != TCP_CLOSE || (l && l->outside))) {
+		if (!(e->flags & RESET_MPTCP))
+			outsider(e, task);
+		task = NULL;
+	}
 	if (task) {
 		fill_owner(&e->owner, task);
 		bpf_get_current_comm(e->thread, sizeof(e->thread));
 		e->how = OWNER_CURRENT;
 		e->ended = ending(task, &e->exit_code);
 	} else if (s) {
-		doubt(e, s);
+		doubt(e);
 	}
+}
+
+/* answered notes the RST that answers this segment, for the device hook. */
+static __always_inline void answered(struct busy *cpu, const struct tuple *t, const struct segment *seg)
+{
+	cpu->answered_seq = seg->flags & FLAG_ACK ? seg->ack : 0;
+	cpu->answered_ports = (u32)t->local_port << 16 | t->peer_port;
 }
 
 static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
@@ -168,6 +102,7 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
 	struct counters *c = counter();
 	struct reset_event *e;
 	struct sk_buff *skb;
+	struct draft *d;
 	struct sock *sk;
 	u8 state = 0;
 
@@ -190,35 +125,22 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
 	} else {
 		t.netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
 	}
-	if (skb)
-		read_segment(&t, &seg, skb);
+	if (skb) {
+		read_segment(&t, &seg, skb, BPF_CORE_READ(skb, transport_header));
+		answered(cpu, &t, &seg);
+	}
 	/* the kernel never answers a RST with a RST */
-	if (!admit(c, &t, DIRECTION_SENT, tp && skb && state == TCP_CLOSE))
+	if (!admit(c, &t, HOOK_SEND, tp && skb && state == TCP_CLOSE))
 		return 0;
 	if (s && s->owner.tgid == self_tgid) {
-		c->filtered[DIRECTION_SENT]++;
+		c->filtered[HOOK_SEND]++;
 		return 0;
 	}
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		c->lost[DIRECTION_SENT]++;
+	d = begin(HOOK_SEND, &t, &seg, extra | (skb ? RESET_TRIGGER : 0));
+	if (!d)
 		return 0;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->kind = RECORD_RESET;
-	e->direction = DIRECTION_SENT;
-	e->hook = HOOK_SEND;
+	e = &d->event;
 	e->reason = args[2];
-	e->flags = extra | (skb ? RESET_TRIGGER : 0);
-	e->netns = t.netns;
-	__builtin_memcpy(e->local_addr, t.local_addr, 16);
-	__builtin_memcpy(e->peer_addr, t.peer_addr, 16);
-	e->local_port = t.local_port;
-	e->peer_port = t.peer_port;
-	e->trigger_seq = seg.seq;
-	e->trigger_ack = seg.ack;
-	e->trigger_len = seg.len;
-	e->trigger_flags = seg.flags;
 	e->state = state;
 	if (tp) {
 		e->socket = SOCKET_FULL;
@@ -229,76 +151,63 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		if (state == TCP_LISTEN && seg.flags & FLAG_ACK)
 			from_tombstone(e, &t);
 	} else {
-		if (state == TCP_TIME_WAIT) {
-			e->socket = SOCKET_TIMEWAIT;
-			e->tw_substate = BPF_CORE_READ((struct inet_timewait_sock *)sk, tw_substate);
-		} else if (sk) {
-			e->socket = SOCKET_REQUEST;
-		}
+		if (sk)
+			small_socket(e, sk, state);
 		/* a fresh SYN is about no earlier connection */
 		if ((seg.flags & (FLAG_SYN | FLAG_ACK)) != FLAG_SYN)
 			from_tombstone(e, &t);
 		if (sk)
 			e->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+		if (skb)
+			read_nat(e, skb);
 	}
-	finish(e, c, DIRECTION_SENT, cpu);
+	finish(d, HOOK_SEND, c, cpu, s);
 	return 0;
 }
 
 static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 {
 	struct sock *sk = (struct sock *)ctx[0];
+	struct segment none = {};
 	struct tuple t = {};
 	struct sock_owner *s;
 	struct tcp_sock *tp;
 	struct counters *c = counter();
-	struct reset_event *e;
+	struct draft *d;
 
 	if (!c)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp) {
-		c->seen[DIRECTION_RECEIVED]++;
-		c->lost[DIRECTION_RECEIVED]++;
+		c->seen[HOOK_RECEIVE]++;
+		c->lost[HOOK_RECEIVE]++;
 		return 0;
 	}
 	sock_tuple(&t, &tp->inet_conn.icsk_inet);
-	if (!admit(c, &t, DIRECTION_RECEIVED, false))
+	if (!admit(c, &t, HOOK_RECEIVE, false))
 		return 0;
 	s = bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
 	if (s && s->owner.tgid == self_tgid) {
-		c->filtered[DIRECTION_RECEIVED]++;
+		c->filtered[HOOK_RECEIVE]++;
 		return 0;
 	}
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		c->lost[DIRECTION_RECEIVED]++;
+	d = begin(HOOK_RECEIVE, &t, &none, extra);
+	if (!d)
 		return 0;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->kind = RECORD_RESET;
-	e->direction = DIRECTION_RECEIVED;
-	e->hook = HOOK_RECEIVE;
-	e->flags = extra;
-	e->netns = t.netns;
-	__builtin_memcpy(e->local_addr, t.local_addr, 16);
-	__builtin_memcpy(e->peer_addr, t.peer_addr, 16);
-	e->local_port = t.local_port;
-	e->peer_port = t.peer_port;
-	e->socket = SOCKET_FULL;
-	fill_sock(e, tp);
-	e->cookie = bpf_get_socket_cookie(tp);
+	d->event.socket = SOCKET_FULL;
+	fill_sock(&d->event, tp);
+	d->event.cookie = bpf_get_socket_cookie(tp);
 	if (s) {
-		from_storage(e, s);
-		doubt(e, s);
+		from_storage(&d->event, s);
+		doubt(&d->event);
 	}
-	finish(e, c, DIRECTION_RECEIVED, cpu);
+	finish(d, HOOK_RECEIVE, c, cpu, s);
 	return 0;
 }
 
 /* Each reset hook has a shadow: while a program runs, the kernel skips it on
  * the same CPU (a softirq on top of it). The shadow handles just those hits. */
-#define HOOK(name, dir, call)                                  \
+#define HOOK(name, hook, call)                                 \
 	SEC("tp_btf/tcp_" #name)                               \
 	int tp_btf__tcp_##name(u64 *ctx)                       \
 	{                                                      \
@@ -306,9 +215,9 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
                                                                \
 		if (!cpu)                                      \
 			return 0;                              \
-		cpu->depth[dir] = 1;                           \
+		cpu->depth[hook] = 1;                           \
 		call(ctx, cpu, 0);                             \
-		cpu->depth[dir] = 0;                           \
+		cpu->depth[hook] = 0;                           \
 		return 0;                                      \
 	}                                                      \
 	SEC("tp_btf/tcp_" #name)                               \
@@ -317,16 +226,16 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		struct busy *cpu = this_cpu();                 \
 		struct counters *c;                            \
                                                                \
-		if (!cpu || !cpu->depth[dir])                  \
+		if (!cpu || !cpu->depth[hook])                  \
 			return 0;                              \
 		c = counter();                                 \
 		if (c)                                         \
-			c->recovered[dir]++;                   \
+			c->recovered[hook]++;                   \
 		return call(ctx, cpu, RESET_RECOVERED);        \
 	}
 
-HOOK(send_reset, DIRECTION_SENT, send_reset)
-HOOK(receive_reset, DIRECTION_RECEIVED, receive_reset)
+HOOK(send_reset, HOOK_SEND, send_reset)
+HOOK(receive_reset, HOOK_RECEIVE, receive_reset)
 
 static __always_inline void learn(struct sock *sk, u8 how)
 {
@@ -375,10 +284,10 @@ static __always_inline void stop_listener(struct sock *sk, struct sock_owner *s)
 
 	if (!task || !tp)
 		return;
-	/* close() and exit shut down both ways first; shutdown(SHUT_RD) and
-	 * ss -K do not, and ss is no holder of the socket. */
+	/* close() and exit shut down both ways first; shutdown(SHUT_RD), which only
+	 * a holder can call, and ss -K do not. */
 	if (sk->sk_shutdown != SHUTDOWN_MASK && (!s || s->owner.tgid != task->tgid))
-		return;
+		l.outside = system_call(task) != shutdown_call;
 	tid = task->pid;
 	l.netns = sk->__sk_common.skc_net.net->ns.inum;
 	l.port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
@@ -446,8 +355,7 @@ static __always_inline void closed(struct sock *sk, u8 old)
 	bury(sk, s, old);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int tp_btf__inet_sock_set_state(u64 *ctx)
+static __always_inline int state_change(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	int old = ctx[1], new = ctx[2];
@@ -488,6 +396,31 @@ int tp_btf__inet_sock_set_state(u64 *ctx)
 		break;
 	}
 	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int tp_btf__inet_sock_set_state(u64 *ctx)
+{
+	struct busy *cpu = this_cpu();
+
+	if (!cpu)
+		return 0;
+	cpu->depth[0] = 1;
+	state_change(ctx);
+	cpu->depth[0] = 0;
+	return 0;
+}
+
+/* A softirq on top of the program above closes and accepts other sockets. */
+SEC("tp_btf/inet_sock_set_state")
+int shadow__inet_sock_set_state(u64 *ctx)
+{
+	struct busy *cpu = this_cpu();
+
+	if (!cpu || !cpu->depth[0])
+		return 0;
+	cpu->states_recovered++;
+	return state_change(ctx);
 }
 
 /* Whoever closes a socket in doubt tells: this runs in the closer's context

@@ -36,17 +36,17 @@ static __always_inline void sock_tuple(struct tuple *t, struct inet_sock *inet)
 struct segment {
 	u32 seq, ack, len;
 	u8 flags;
-	u8 ok;
+	u8 options; /* bytes of TCP options */
 	u16 pad;
 };
 
-/* read_segment takes the tuple and the header fields of the segment that
- * provoked a reset. Only probe reads: skb may be NULL or any pointer. */
-static __always_inline void read_segment(struct tuple *t, struct segment *s, struct sk_buff *skb)
+/* read_segment takes the tuple and the header fields of a segment whose TCP
+ * header is at tcp_off, as the receiver sees it. Only probe reads: skb may be
+ * NULL or any pointer. */
+static __always_inline void read_segment(struct tuple *t, struct segment *s, struct sk_buff *skb, u32 tcp_off)
 {
 	unsigned char *head = BPF_CORE_READ(skb, head);
 	u16 net_off = BPF_CORE_READ(skb, network_header);
-	u16 tcp_off = BPF_CORE_READ(skb, transport_header);
 	struct tcp_header th;
 	struct ipv4_header ip;
 	u32 length;
@@ -65,7 +65,7 @@ static __always_inline void read_segment(struct tuple *t, struct segment *s, str
 			return;
 		__builtin_memcpy(t->local_addr, ip6.daddr, 16);
 		__builtin_memcpy(t->peer_addr, ip6.saddr, 16);
-		length = bpf_ntohs(ip6.payload_len) + sizeof(ip6) - (u16)(tcp_off - net_off);
+		length = bpf_ntohs(ip6.payload_len) + sizeof(ip6) - (tcp_off - net_off);
 	}
 	t->local_port = bpf_ntohs(th.dest);
 	t->peer_port = bpf_ntohs(th.source);
@@ -74,7 +74,63 @@ static __always_inline void read_segment(struct tuple *t, struct segment *s, str
 	s->flags = th.flags;
 	length -= (th.doff >> 4) * 4;
 	s->len = length < 0x80000000 ? length : 0;
-	s->ok = 1;
+	s->options = (th.doff >> 4) * 4 - 20;
+}
+
+/* flow: one direction of a conntrack entry. */
+struct flow {
+	u32 source[4], destination[4];
+	u16 source_port, destination_port;
+};
+
+static __always_inline bool mirrored(const struct flow *a, const struct flow *b)
+{
+	return a->source[0] == b->destination[0] && a->source[1] == b->destination[1] &&
+	       a->source[2] == b->destination[2] && a->source[3] == b->destination[3] &&
+	       a->source_port == b->destination_port;
+}
+
+static __always_inline void nat_address(__u8 out[16], const u32 address[4], u16 family)
+{
+	if (family == AF_INET)
+		map_v4(out, address);
+	else
+		__builtin_memcpy(out, address, 16);
+}
+
+/* read_nat fills in what conntrack translates. It is known only while the
+ * segment still carries its entry: TCP drops it once a full socket has the
+ * segment (KERNEL.md 9c). */
+static __always_inline void read_nat(struct reset_event *e, struct sk_buff *skb)
+{
+	struct flow f[2] = {}; /* original, reply */
+	struct nf_conn *ct;
+	u16 family;
+	int i;
+
+	if (!bpf_core_field_exists(skb->_nfct))
+		return;
+	ct = (struct nf_conn *)(BPF_CORE_READ(skb, _nfct) & ~7UL);
+	if (!ct)
+		return;
+	for (i = 0; i < 2; i++) {
+		BPF_CORE_READ_INTO(&f[i].source, ct, tuplehash[i].tuple.src.u3.all);
+		BPF_CORE_READ_INTO(&f[i].destination, ct, tuplehash[i].tuple.dst.u3.all);
+		f[i].source_port = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[i].tuple.src.u.all));
+		f[i].destination_port = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[i].tuple.dst.u.all));
+	}
+	if (mirrored(&f[0], &f[1]) && mirrored(&f[1], &f[0]))
+		return; /* not translated */
+	family = BPF_CORE_READ(ct, tuplehash[0].tuple.src.l3num);
+	nat_address(e->nat_source, f[0].source, family);
+	nat_address(e->nat_destination, f[0].destination, family);
+	nat_address(e->nat_reply_source, f[1].source, family);
+	nat_address(e->nat_reply_destination, f[1].destination, family);
+	e->nat_source_port = f[0].source_port;
+	e->nat_destination_port = f[0].destination_port;
+	e->nat_reply_source_port = f[1].source_port;
+	e->nat_reply_destination_port = f[1].destination_port;
+	e->flags |= RESET_NAT;
 }
 
 static __always_inline bool in_cidr(const __u8 *addr, const volatile struct cidr *c)
@@ -184,6 +240,20 @@ static __always_inline void fill_sock(struct reset_event *e, struct tcp_sock *tp
 	if ((s32)(data - heard) > 0)
 		heard = data;
 	e->heard_ago_jiffies = now - heard;
+}
+
+/* small_socket describes a socket that is not a full one. Only probe reads: a
+ * minisocket has few of a socket's fields, and sk may be one of a listener that
+ * the verifier takes for NULL-free. */
+static __always_inline void small_socket(struct reset_event *e, struct sock *sk, u8 state)
+{
+	if (state != TCP_TIME_WAIT) {
+		e->socket = SOCKET_REQUEST;
+		return;
+	}
+	e->socket = SOCKET_TIMEWAIT;
+	e->tw_substate = BPF_CORE_READ((struct inet_timewait_sock *)sk, tw_substate);
+	e->rcv_nxt = BPF_CORE_READ(sk, __sk_common.skc_tw_rcv_nxt);
 }
 
 #endif

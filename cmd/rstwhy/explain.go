@@ -70,6 +70,11 @@ func listExplainable(w io.Writer) error {
 func explainCause(w io.Writer, c diagnose.Cause) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n\n%s\n\nWhat to do: %s\n", c.ID, c.Title, c.Meaning, c.Do)
+	for _, x := range diagnose.Expectations() {
+		if x.Cause == c.ID {
+			fmt.Fprintf(&b, "\nExpected (--quiet-expected hides it): %s, because %s\n", x.When, x.Because)
+		}
+	}
 	list(&b, "Sources", c.Sources)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -78,6 +83,9 @@ func explainCause(w io.Writer, c diagnose.Cause) error {
 func explainRule(w io.Writer, r diagnose.Rule) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", r.ID, r.Title)
+	if r.Harmless {
+		b.WriteString("\nExpected (--quiet-expected hides it): yes, because nothing is wrong and nothing is lost\n")
+	}
 	for _, c := range r.Cases {
 		var names []string
 		for _, condition := range c.When {

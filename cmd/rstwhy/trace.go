@@ -2,14 +2,11 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -28,14 +25,18 @@ type traceFlags struct {
 	ports, local, peer []uint
 	v4, v6             bool
 	sent, received     bool
-	pids               []uint
-	comms              []string
-	zk, noProbe        bool
+	selectFlags
+	noProbe            bool
 	zkPorts            []uint
 	count              uint64
 	duration           time.Duration
 	ready              string
-	record, replay     string
+	interval           time.Duration
+	record, recordSize string
+	recordFiles        uint
+	replay             []string
+	firewall           bool
+	rate               uint32
 	debug              bool
 }
 
@@ -46,9 +47,18 @@ func newTraceCommand() *cobra.Command {
 		Short: "Print every TCP reset as it happens: the process, the cause, and what to do",
 		Long: `trace prints, live, every TCP reset (RST) that this host sends or receives: the
 process that owns the connection, why it was reset and, where ZooKeeper is at
-either end, the server's version and a verdict. It ends with a summary.
+either end, the server's version and a verdict. It ends with a summary. SIGUSR1
+prints one at once: of the current --interval, which ends with it, or else of
+the session so far.
+
+A recording takes at most --record-size times --record-files bytes: FILE, then
+FILE.1, FILE.2 and so on, the oldest of which make room. Each can be replayed
+alone. No file that exists is ever overwritten. Where a recording cannot be
+written, say on a full disk, trace says so at once, goes on without, and ends
+with status 1; likewise, at once, where its output is closed.
 
 ` + sink.Legend + `
+` + filterHelp + `
 
 By itself trace asks a ZooKeeper server for its version (srvr, four bytes) only
 when a local process itself connected to it on a --zk-port, or is that server;
@@ -56,8 +66,11 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
 		Example: `  rstwhy trace                          everything
   rstwhy trace --zk --zk-port 10245     only resets around ZooKeeper
   rstwhy trace -D 443 --received        resets received from port 443
+  rstwhy trace --container web          resets on connections of a container
+  rstwhy trace --cause '!closed-port'   all but those of port scans
   rstwhy trace -o json --record a.rec   JSON lines, and keep a recording
-  rstwhy trace --replay a.rec           print it again, on any machine`,
+  rstwhy trace --replay a.rec           print it again, on any machine
+  rstwhy trace --interval 1m            a summary every minute, for a long watch`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			// --addr "$UNSET" would mean every address, --record "$UNSET" no file.
@@ -78,22 +91,26 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
 	fs.BoolVarP(&f.v6, "ipv6", "6", false, "only IPv6")
 	fs.BoolVar(&f.sent, "sent", false, "only resets that this host sends")
 	fs.BoolVar(&f.received, "received", false, "only resets that this host receives")
-	fs.UintSliceVarP(&f.pids, "pid", "p", nil, "only resets on connections of this process (repeatable)")
-	fs.StringSliceVar(&f.comms, "comm", nil, "only resets on connections of processes with this name (repeatable)")
-	fs.BoolVar(&f.zk, "zk", false, "only resets with a ZooKeeper server at either end")
+	f.register(fs)
 	fs.UintSliceVar(&f.zkPorts, "zk-port", []uint{2181}, "port that local processes reach ZooKeeper servers on (repeatable)")
 	fs.BoolVar(&f.noProbe, "no-probe", false, "never connect to a ZooKeeper server")
+	fs.BoolVar(&f.firewall, "firewall", false, "see resets that netfilter rules make (REJECT with tcp-reset); its hook runs for every packet sent")
+	fs.Uint32Var(&f.rate, "max-rate", 2000, "about how many resets a second are told one by one; the rest is counted by kind (0: no limit)")
 	fs.Uint64VarP(&f.count, "count", "c", 0, "end after this many resets (0: no limit)")
 	fs.DurationVar(&f.duration, "duration", 0, "end after this time (30s, 5m; 0: no limit)")
-	fs.StringVar(&f.record, "record", "", "keep a recording in this new file (mode 0600)")
-	fs.StringVar(&f.replay, "replay", "", "print a recording instead of tracing")
+	fs.DurationVar(&f.interval, "interval", 0, "print a summary of each interval too (1m; at least 1s; 0: none); SIGUSR1 asks for one at once")
+	fs.StringVar(&f.record, "record", "", "keep a recording in this new file (mode 0600), then in FILE.1, FILE.2 ...")
+	fs.StringVar(&f.recordSize, "record-size", "256M", "bytes of a file of the recording (k, M, G; at least 2M)")
+	fs.UintVar(&f.recordFiles, "record-files", 4, "files of the recording that are kept; the oldest make room")
+	fs.StringArrayVar(&f.replay, "replay", nil, "print a recording instead of tracing (repeatable: its files, in order)")
 	fs.StringVar(&f.ready, "ready-file", "", "create this file once every hook is attached")
 	fs.BoolVar(&f.debug, "debug", false, "log what goes on inside, on stderr")
+	f.complete(c)
 	return c
 }
 
 func emptyFlag(c *cobra.Command) string {
-	for _, name := range []string{"addr", "comm", "record", "replay", "ready-file"} {
+	for _, name := range append([]string{"addr", "record", "record-size", "replay", "ready-file"}, selectFlagNames...) {
 		if f := c.Flags().Lookup(name); f.Changed && (f.Value.String() == "" || f.Value.String() == "[]") {
 			return name
 		}
@@ -114,44 +131,20 @@ func (f *traceFlags) run(stdout io.Writer) error {
 	if file, ok := stdout.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		opts.Idle = idleHint
 	}
-	if f.replay != "" {
+	if len(f.replay) > 0 {
 		return f.play(opts)
 	}
 	if err := f.namespace(&opts); err != nil {
 		return err
 	}
-	if f.record != "" {
-		if opts.Record, err = pipeline.NewRecorder(f.record); err != nil {
-			return err
-		}
+	if opts.Record, err = f.recorder(); err != nil {
+		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := f.signals(&opts)
 	defer stop()
-	// A closed pipe on stdout must not end the process before the recording
-	// and the account are closed.
-	signal.Ignore(syscall.SIGPIPE)
 	err = pipeline.Live(ctx, opts)
 	if err != nil {
 		return withCapabilities(err)
-	}
-	return nil
-}
-
-func (f *traceFlags) play(opts pipeline.Options) error {
-	if f.record != "" || f.ready != "" || f.duration != 0 {
-		return usagef("--replay prints a recording; it goes with none of --record, --ready-file and --duration")
-	}
-	// Opening a pipe would otherwise wait for its writer.
-	file, err := os.OpenFile(f.replay, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return fmt.Errorf("replay: %w", err)
-	}
-	defer file.Close()
-	if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() {
-		return fmt.Errorf("replay: %q is no regular file", f.replay)
-	}
-	if err := pipeline.Replay(file, opts); err != nil {
-		return fmt.Errorf("replay %q: %w", f.replay, err)
 	}
 	return nil
 }
@@ -171,8 +164,9 @@ func (f *traceFlags) namespace(opts *pipeline.Options) error {
 }
 
 func (f *traceFlags) options() (pipeline.Options, error) {
-	opts := pipeline.Options{Count: f.count, Duration: f.duration, NoProbe: f.noProbe, Log: newLogger(f.debug)}
+	opts := pipeline.Options{Count: f.count, Duration: f.duration, Interval: f.interval, NoProbe: f.noProbe, Log: newLogger(f.debug)}
 	opts.Host = hostName()
+	opts.Firewall, opts.Rate = f.firewall, f.rate
 	if f.sent && f.received {
 		return opts, usagef("--sent and --received exclude each other; without either, both directions are shown")
 	}
@@ -181,6 +175,9 @@ func (f *traceFlags) options() (pipeline.Options, error) {
 	}
 	if f.duration < 0 {
 		return opts, usagef("--duration %s is negative", f.duration)
+	}
+	if f.interval != 0 && f.interval < time.Second {
+		return opts, usagef("--interval %s is too short; 1s is the shortest", f.interval)
 	}
 	opts.Filter = probe.Filter{NoIPv4: f.v6, NoIPv6: f.v4, NoSent: f.received, NoReceived: f.sent}
 	for _, s := range f.addrs {
@@ -208,21 +205,12 @@ func (f *traceFlags) options() (pipeline.Options, error) {
 	if err := opts.Filter.Check(); err != nil {
 		return opts, usageError{err}
 	}
-	opts.Select = pipeline.Select{Comms: f.comms, ZK: f.zk}
-	const pidMax = 1 << 22 // PID_MAX_LIMIT, include/linux/threads.h
-	for _, p := range f.pids {
-		if p == 0 || p > pidMax {
-			return opts, usagef("-p %d is no process id (1 to %d)", p, pidMax)
-		}
-		opts.Select.PIDs = append(opts.Select.PIDs, uint32(p))
+	var err error
+	if opts.Select, err = f.selection(len(f.replay) > 0); err != nil {
+		return opts, err
 	}
 	if f.ready != "" {
-		opts.Ready = func() error {
-			if err := os.WriteFile(f.ready, []byte("ready\n"), 0o644); err != nil {
-				return fmt.Errorf("write ready file: %w", err)
-			}
-			return nil
-		}
+		opts.Ready = func() error { return writeReady(f.ready) }
 	}
 	return opts, nil
 }

@@ -15,13 +15,17 @@ type row struct {
 	when  func(*event.Reset) bool
 }
 
+// tables are the rows in their order. A reset belongs to one table, by its
+// direction, its hook and whether a segment provoked it.
+var tables = [][]row{firewallRows, activeRows, passiveRows, droppedRows, receivedRows}
+
 // Classify gives the id of the cause. The first row that holds wins; where
 // none does the cause is "unknown". The kernel's reason is one piece of
 // evidence among others: TCP_STATE is a bucket of five causes, INVALID_SYN
 // includes the overflow of the accept queue, TCP_ABORT_ON_LINGER means
 // TCP_LINGER2, and kernels below 6.10 give none.
 func Classify(r *event.Reset) string {
-	for _, table := range [][]row{activeRows, passiveRows, receivedRows} {
+	for _, table := range tables {
 		for _, c := range table {
 			if c.when(r) {
 				return c.cause
@@ -31,8 +35,17 @@ func Classify(r *event.Reset) string {
 	return Unknown
 }
 
-func active(r *event.Reset) bool  { return r.Direction == event.Sent && !r.Facts.TriggerSeen }
-func passive(r *event.Reset) bool { return r.Direction == event.Sent && r.Facts.TriggerSeen }
+func firewalled(r *event.Reset) bool {
+	return r.Direction == event.Sent && r.Hook == event.HookFirewall
+}
+
+func active(r *event.Reset) bool {
+	return r.Direction == event.Sent && !firewalled(r) && !r.Facts.TriggerSeen
+}
+
+func passive(r *event.Reset) bool {
+	return r.Direction == event.Sent && !firewalled(r) && r.Facts.TriggerSeen
+}
 
 func stateIn(r *event.Reset, states ...string) bool { return slices.Contains(states, state(r)) }
 
@@ -181,10 +194,16 @@ var passiveRows = []row{
 	}},
 }
 
-func received(r *event.Reset) bool { return r.Direction == event.Received }
+// received: the kernel accepted the RST.
+func received(r *event.Reset) bool {
+	return r.Direction == event.Received && r.Hook != event.HookDrop
+}
 
 // receivedRows: resets that arrived, by what the local side was doing (tcp_reset).
 var receivedRows = []row{
+	{ResetNotSentHere, "with an address of this host as its sender, and no socket here sent it", func(r *event.Reset) bool {
+		return received(r) && r.Facts.NoLocalSender
+	}},
 	{ConnectRefused, "while connecting", func(r *event.Reset) bool {
 		return received(r) && state(r) == "SYN_SENT"
 	}},

@@ -34,6 +34,8 @@ type classified struct {
 	want string
 }
 
+func finRead(f event.Facts) event.Facts { f.PeerFIN = true; return f }
+
 func closed(f event.Facts) event.Facts { f.StateAtReset = "CLOSE"; return f }
 
 var (
@@ -82,6 +84,8 @@ var observed = []classified{
 // the near misses that an order of rows could get wrong.
 var derived = []classified{
 	{"no reason: close unread", shape{event.Sent, event.SocketFull, "ESTABLISHED", "", closing, hundred, closeEnd}, UnreadData},
+	{"no reason: close unread, after the peer's FIN", shape{event.Sent, event.SocketFull, "CLOSE_WAIT", "", finRead(closing), hundred, closeEnd}, UnreadData},
+	{"no reason: linger 0, after the peer's FIN", shape{event.Sent, event.SocketFull, "CLOSE_WAIT", "", finRead(lingering), noneUnread, closeEnd}, LingerZero},
 	{"6.10: reason says nothing", shape{event.Sent, event.SocketFull, "ESTABLISHED", "NOT_SPECIFIED", lingering, noneUnread, closeEnd}, LingerZero},
 	{"no reason: keepalive", shape{event.Sent, event.SocketFull, "ESTABLISHED", "", event.Facts{StateAtReset: "ESTABLISHED", HasSocket: true}, event.Evidence{ProbesUnanswered: event.Num(3)}, nil}, KeepaliveTimeout},
 	{"ss -K while probes are out", shape{event.Sent, event.SocketFull, "ESTABLISHED", "TCP_STATE", event.Facts{StateAtReset: "ESTABLISHED", HasSocket: true, LockOwned: true}, event.Evidence{ProbesUnanswered: event.Num(1)}, nil}, SocketDestroyed},
@@ -128,6 +132,12 @@ func TestClassify(t *testing.T) {
 		}
 		seen[c.want] = true
 	}
+	for _, c := range rejected {
+		if got := Classify(c.reset()); got != c.want {
+			t.Errorf("%s: cause %s, want %s", c.name, got, c.want)
+		}
+		seen[c.want] = true
+	}
 	for _, c := range causes {
 		if !seen[c.ID] {
 			t.Errorf("cause %s has no test", c.ID)
@@ -137,7 +147,7 @@ func TestClassify(t *testing.T) {
 
 // TestClassifyRows: a row whose cause no table knows would print as nonsense.
 func TestClassifyRows(t *testing.T) {
-	for _, table := range [][]row{activeRows, passiveRows, receivedRows} {
+	for _, table := range tables {
 		for _, r := range table {
 			if _, ok := LookupCause(r.cause); !ok {
 				t.Errorf("row %q gives the unknown cause %s", r.name, r.cause)

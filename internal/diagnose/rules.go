@@ -29,12 +29,13 @@ type Line struct {
 
 // Rule says what a reset means beyond its cause, and what to do.
 type Rule struct {
-	ID      string
-	Title   string
-	Cases   []Case
-	Because []Line
-	Do      []Line
-	Sources []string
+	ID       string
+	Title    string
+	Harmless bool // nothing is wrong and nothing lost: --quiet-expected hides it
+	Cases    []Case
+	Because  []Line
+	Do       []Line
+	Sources  []string
 }
 
 // Rules gives the table of rules in the order of their priority.

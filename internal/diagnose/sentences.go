@@ -10,6 +10,12 @@ import (
 // address, never "the peer", where somebody between could have sent a reset.
 
 func sayUnknown(r *event.Reset) string {
+	if dropped(r) {
+		if d := dropReason(r); d != "" {
+			return "a reset came, the kernel did not accept it, and the evidence does not tell more (the kernel's drop reason is " + clean(d) + ")"
+		}
+		return "a reset came, the kernel did not accept it, and the evidence does not tell more"
+	}
 	if reasonKnown(r) {
 		return "the evidence does not tell why (the kernel's reason is " + clean(reason(r)) + ")"
 	}
@@ -106,6 +112,10 @@ func sayStale(r *event.Reset) string {
 
 // sayListener says "gave up": close() and shutdown() both do it.
 func sayListener(r *event.Reset) string {
+	// The task that stopped it was not its owner, so nothing is said of that one.
+	if r.Actor != nil && r.Actor.Kind == event.ActorKiller {
+		return fmt.Sprintf("the listening socket was stopped from outside its process, as ss -K does, before this connection to port %d was accepted", r.Local.Port)
+	}
 	s := ended(r, "gave up the listening socket", "the listening socket was given up")
 	return fmt.Sprintf("%s before this connection to port %d was accepted", s, r.Local.Port)
 }
@@ -214,8 +224,4 @@ func sayAfterEOF(r *event.Reset) string {
 func sayAfterClose(r *event.Reset) string {
 	return fromPeer + "came " + after(r.Evidence.SinceClosedNS) + " " +
 		hadEnded(r, "closed its side", "this host's side had been closed")
-}
-
-func sayPeerHandshake(*event.Reset) string {
-	return fromPeer + "ended the connection attempt before the handshake was complete"
 }

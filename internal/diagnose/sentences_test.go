@@ -44,6 +44,7 @@ func TestSentence(t *testing.T) {
 		{event.Reset{Cause: LingerZero, Owner: owner, EndedBy: exit3}, "this process exited with status 3; its socket had SO_LINGER set to 0, which makes closing a reset"},
 		{event.Reset{Cause: LingerZero, Owner: owner, EndedBy: closeEnd, Evidence: event.Evidence{UnsentBytes: event.Num(7)}}, "this process closed the socket with SO_LINGER set to 0, which makes closing a reset; 7 bytes written before were never sent"},
 		{event.Reset{Cause: ListenerClosed, Local: local, Owner: owner, EndedBy: sigkill}, "signal 9 (SIGKILL) killed this process before this connection to port 8080 was accepted"},
+		{event.Reset{Cause: ListenerClosed, Local: local, Owner: owner, EndedBy: closeEnd, Actor: &event.Actor{Kind: event.ActorKiller}}, "the listening socket was stopped from outside its process, as ss -K does, before this connection to port 8080 was accepted"},
 		{event.Reset{Cause: BacklogOverflow, Local: local, Evidence: fullBacklog}, "the queue of connections that wait for accept() on port 8080 is full (1 wait, the limit is 0)"},
 		{event.Reset{Cause: KeepaliveTimeout, Evidence: event.Evidence{ProbesUnanswered: event.Num(2), SilenceNS: event.Num(125e9)}}, "the peer left 2 keepalive probes unanswered; nothing came from it for 2 min 5 s"},
 		{event.Reset{Cause: ConnectRefused, Peer: peer}, "the connection was refused: nobody listens on [2001:db8::1]:2181, or a firewall rejects it"},
@@ -105,7 +106,7 @@ func FuzzJudge(f *testing.F) {
 	f.Fuzz(func(t *testing.T, version, state string, got, unread, acked int64) {
 		for _, role := range []event.Role{event.RoleServer, event.RoleClient} {
 			for _, c := range causes {
-				r := event.Reset{Cause: c.ID, Direction: c.Direction, State: &state, Reason: &version,
+				r := event.Reset{Cause: c.ID, Direction: c.Direction, State: &state, Reason: &version, DropReason: &version, Hook: event.HookDrop,
 					ZooKeeper: &event.ZooKeeper{Role: role, Server: &event.Server{Version: version, Outcome: event.OutcomeOK, AgeNS: acked}},
 					Evidence:  event.Evidence{ReceivedBytes: event.Num(got), UnreadBytes: event.Num(unread), AckedBytes: event.Num(acked), SentBytes: event.Num(got), SinceClosedNS: event.Num(unread)}}
 				Classify(&r)

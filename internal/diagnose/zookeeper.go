@@ -105,8 +105,9 @@ var zkMaxConnections = Rule{
 }
 
 var zkNewline = Rule{
-	ID:    "zookeeper-four-letter-newline",
-	Title: "a four-letter command was sent with a line end, which makes the server's close a reset: harmless",
+	ID:       "zookeeper-four-letter-newline",
+	Title:    "a four-letter command was sent with a line end, which makes the server's close a reset: harmless",
+	Harmless: true,
 	Cases: []Case{
 		{"server's host", onServer(readLength, newlineUnread, answered), event.Likely},
 		{"client's host", []Condition{localClient, resetReceived, causeIn(PeerReset, SentToClosedPeer, PeerResetAfterEOF, PeerResetAfterClose), plainApache, wordSent, answerReceived}, event.Likely},

@@ -35,8 +35,9 @@ var zkClientKilled = Rule{
 }
 
 var zkLateServerData = Rule{
-	ID:    "zookeeper-late-server-data",
-	Title: "the server's last bytes came after the client had closed: harmless, about one at each close",
+	ID:       "zookeeper-late-server-data",
+	Title:    "the server's last bytes came after the client had closed: harmless, about one at each close",
+	Harmless: true,
 	Cases: []Case{
 		{"client's host", []Condition{localClient, resetSent, causeIn(LateData), not(killed), mayBeZooKeeper, least("bytes of the segment", segmentBytes, 1)}, event.Likely},
 	},
@@ -70,8 +71,9 @@ var zkTLSOrGarbage = Rule{
 }
 
 var zkCClientClose = Rule{
-	ID:    "zookeeper-c-client-close",
-	Title: "the C client closed without reading the reply to its closeSession: harmless",
+	ID:       "zookeeper-c-client-close",
+	Title:    "the C client closed without reading the reply to its closeSession: harmless",
+	Harmless: true,
 	Cases: []Case{
 		{"client's host", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, plainApache, closeReply, sessionBytes, clientC}, event.Likely},
 	},

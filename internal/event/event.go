@@ -140,8 +140,16 @@ type Process struct {
 	UID         uint32    `json:"uid"`          // real user id in the initial user namespace
 	Cgroup      string    `json:"cgroup"`       // cgroup v2 path (the longest path on cgroup v1); empty where unknown
 	ContainerID string    `json:"container_id"` // container id found in the cgroup path; empty where there is none
-	CgroupID    uint64    `json:"-"`            // kernel's cgroup v2 id, resolved to Cgroup by internal/owner
-	StartBoot   uint64    `json:"-"`            // start time as the kernel keeps it: ns since boot (task_struct.start_boottime)
+
+	ContainerRuntime string `json:"container_runtime"` // what runs the container: docker, containerd, cri-o, podman or lxc; empty where nothing proves it
+	ContainerName    string `json:"container_name"`    // name of the container, as the node's files tell it
+	Pod              string `json:"pod"`               // name of the Kubernetes pod
+	PodNamespace     string `json:"pod_namespace"`     // Kubernetes namespace of the pod
+	PodUID           string `json:"pod_uid"`           // uid of the pod, as its cgroup has it
+	Unit             string `json:"unit"`              // innermost systemd service or scope in the cgroup path, as systemctl writes it (with \xNN)
+
+	CgroupID  uint64 `json:"-"` // kernel's cgroup v2 id, resolved to Cgroup by internal/owner
+	StartBoot uint64 `json:"-"` // start time as the kernel keeps it: ns since boot (task_struct.start_boottime)
 }
 
 // Ending says how the local process gave up the connection before or with the
@@ -271,7 +279,8 @@ type Storm struct {
 	Direction  Direction    `json:"direction"`   // sent or received
 	Cause      string       `json:"cause"`       // cause id, from what they share
 	Owner      *Process     `json:"owner"`       // process that holds, or last held, the sockets, as stored; null where none is known
-	LocalPort  uint16       `json:"local_port"`  // local port; 0: several
+	LocalPort  uint16       `json:"local_port"`  // local port; 0: several, as where the local side connected
+	RemotePort uint16       `json:"remote_port"` // remote port; 0: several, as where the peer connected
 	Remote     netip.Prefix `json:"remote"`      // remote address, as a prefix where there are several
 	NetNS      uint32       `json:"netns"`       // inode number of the network namespace; 0: several
 	Effect     *Effect      `json:"effect"`      // what the arriving RSTs did; null for sent ones
@@ -304,6 +313,7 @@ type Facts struct {
 	TombstoneState string // state in which that socket was left
 	FileRefs       int64  // references to the socket's file at the reset
 	SegmentRST     bool   // the segment was itself a RST (hook drop, firewall)
+	Forwarded      bool   // hook firewall: the rejected segment was being forwarded, neither end is here
 	// NoLocalSender: the RST claims to come from this host, no hook saw it being
 	// sent, and nothing that could hide it was missed or filtered.
 	NoLocalSender bool

@@ -29,8 +29,12 @@ func lines(t *testing.T, records ...any) []string {
 		switch record := record.(type) {
 		case *event.Reset:
 			err = j.Reset(record, sink.Explained{})
+		case *event.Storm:
+			err = j.Storm(record)
 		case *event.Summary:
 			err = j.Summary(record)
+		default:
+			t.Fatalf("no way to print %T", record)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -80,17 +84,22 @@ func fullRecords(t *testing.T) []any {
 		t.Fatal(err)
 	}
 	var reset event.Reset
+	var storm event.Storm
 	var summary event.Summary
 	fill(reflect.ValueOf(&reset).Elem(), values)
+	fill(reflect.ValueOf(&storm).Elem(), values)
 	fill(reflect.ValueOf(&summary).Elem(), values)
-	reset.Type, summary.Type = "reset", "summary"
-	reset.Schema, summary.Schema = event.Schema, event.Schema
-	return []any{&reset, &summary}
+	reset.Type, storm.Type, summary.Type = "reset", "storm", "summary"
+	reset.Schema, storm.Schema, summary.Schema = event.Schema, event.Schema, event.Schema
+	return []any{&reset, &storm, &summary}
 }
 
 func TestFullRecords(t *testing.T) {
 	t.Chdir("../..")
 	schema, doc := compiled(t), must(document())
+	if n := len(fullRecords(t)); n != len(doc.Definitions) {
+		t.Errorf("%d records for %d kinds of line", n, len(doc.Definitions))
+	}
 	for _, line := range lines(t, fullRecords(t)...) {
 		object := parsed(t, line)
 		if err := schema.Validate(object); err != nil {
@@ -136,10 +145,11 @@ func TestMinimalRecords(t *testing.T) {
 	at := event.Endpoint{Address: netip.MustParseAddr("10.0.0.1"), Port: 1}
 	for _, line := range lines(t,
 		&event.Reset{Type: "reset", Schema: event.Schema, Host: "h", ID: "1", Time: fullTime, Direction: event.Sent, Local: at, Peer: at,
-			Socket: event.SocketNone, Cause: "closed-port", OwnerSource: event.SourceNone},
+			Socket: event.SocketNone, Cause: "closed-port", OwnerSource: event.SourceNone, Hook: event.HookSend},
 		&event.Reset{Type: "reset", Schema: event.Schema, Time: fullTime, Direction: event.Received, Local: at, Peer: at,
-			Socket: event.SocketFull, OwnerSource: event.SourceNone, Verdict: &event.Verdict{Confidence: event.Likely}},
-		&event.Summary{Type: "summary", Schema: event.Schema, Time: fullTime},
+			Socket: event.SocketFull, OwnerSource: event.SourceNone, Hook: event.HookReceive, Verdict: &event.Verdict{Confidence: event.Likely}},
+		&event.Storm{Type: "storm", Schema: event.Schema, Time: fullTime, Direction: event.Sent, Remote: netip.MustParsePrefix("0.0.0.0/0")},
+		&event.Summary{Type: "summary", Schema: event.Schema, Time: fullTime, Scope: event.ScopeSession},
 	) {
 		if err := schema.Validate(parsed(t, line)); err != nil {
 			t.Errorf("%v\n%s", err, line)
@@ -183,13 +193,19 @@ func TestSchemaRejects(t *testing.T) {
 		{"null where nothing is unknown", func(o map[string]any) { o["host"] = nil }},
 		{"a list that is null", func(o map[string]any) { o["verdict"].(map[string]any)["do"] = nil }},
 		{"no time", func(o map[string]any) { o["time"] = "yesterday" }},
-		{"a reserved field", func(o map[string]any) { o["nat"] = map[string]any{} }},
+		{"an effect that no RST has", func(o map[string]any) { o["effect"] = "none" }},
+		{"a NAT without addresses", func(o map[string]any) { o["nat"] = map[string]any{} }},
 	} {
 		object := parsed(t, line)
 		c.spoil(object)
 		if schema.Validate(object) == nil {
 			t.Errorf("%s: the schema accepts it", c.name)
 		}
+	}
+	storm := parsed(t, lines(t, fullRecords(t)[1])[0])
+	storm["remote"] = "10.0.0.1"
+	if schema.Validate(storm) == nil {
+		t.Error("a storm's remote address without the length of its prefix: the schema accepts it")
 	}
 	object := parsed(t, line)
 	object["new_field"] = "x"

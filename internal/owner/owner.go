@@ -1,6 +1,6 @@
 // Package owner completes the description of a process that the kernel named
 // by pid, start time, cgroup id and comm: what it runs, from which executable,
-// in which cgroup and container.
+// in which cgroup, container, pod and systemd unit.
 //
 // A pid alone names nobody: it is reused. So whatever is read from /proc/PID
 // is kept only if the start time there is the one that the kernel gave, before
@@ -28,6 +28,7 @@ import (
 type Options struct {
 	Proc    string               // mount point of procfs; "/proc" when empty
 	Cgroup2 string               // mount point of cgroup v2; found from /proc/self/mountinfo when empty
+	Root    string               // where the files of container runtimes are; "/" when empty
 	Size    int                  // processes remembered; 2048 when zero
 	Offset  func() time.Duration // what CLOCK_BOOTTIME lacks to CLOCK_REALTIME; without it start times stay zero
 }
@@ -44,10 +45,11 @@ const (
 
 // Resolver completes processes. It may be used by several goroutines.
 type Resolver struct {
-	proc   string // empty: replay, /proc is never touched
-	tree   *cgroupTree
-	offset func() time.Duration
-	now    func() time.Time
+	proc       string // empty: replay, /proc is never touched
+	tree       *cgroupTree
+	containers *containers // nil: replay
+	offset     func() time.Duration
+	now        func() time.Time
 
 	mu    sync.Mutex
 	cache *lru[key, *entry]
@@ -62,12 +64,14 @@ type key struct {
 type entry struct {
 	Snapshot
 	argv    []string  // unmasked, in memory only
+	at      where     // what its cgroup path tells
 	checked time.Time // last look at /proc
 	gone    bool      // the process has ended: /proc can tell nothing any more
 }
 
 func (e *entry) weight() int {
-	n := 256 + len(e.Label) + len(e.Exe) + len(e.Cmdline) + len(e.Cgroup) + len(e.ContainerID)
+	n := 256 + len(e.Label) + len(e.Exe) + len(e.Cmdline) + len(e.Cgroup) + len(e.ContainerID) +
+		len(e.ContainerName) + len(e.Pod) + len(e.PodNamespace) + 2*len(e.PodUID) + 2*len(e.Unit)
 	for _, a := range e.argv {
 		n += 16 + len(a)
 	}
@@ -87,6 +91,13 @@ type Snapshot struct {
 	Cgroup      string    `json:"cgroup"`       // cgroup path
 	CgroupID    uint64    `json:"cgroup_id"`    // cgroup v2 id that Cgroup belongs to; 0 where unknown
 	ContainerID string    `json:"container_id"` // container id in the cgroup path
+
+	ContainerRuntime string `json:"container_runtime"` // what runs the container
+	ContainerName    string `json:"container_name"`    // its name
+	Pod              string `json:"pod"`               // name of the pod
+	PodNamespace     string `json:"pod_namespace"`     // its namespace
+	PodUID           string `json:"pod_uid"`           // its uid
+	Unit             string `json:"unit"`              // systemd unit
 }
 
 // New makes a Resolver for the live host.
@@ -102,7 +113,7 @@ func New(o Options) (*Resolver, error) {
 		return nil, err
 	}
 	r := NewReplay()
-	r.proc, r.tree, r.offset = o.Proc, tree, o.Offset
+	r.proc, r.tree, r.offset, r.containers = o.Proc, tree, o.Offset, newContainers(o.Root)
 	if o.Size > 0 {
 		r.cache.size = o.Size
 	}
@@ -125,22 +136,23 @@ func (r *Resolver) Close() error {
 	return r.tree.close()
 }
 
-// Complete fills in Label, Exe, Cmdline, Cgroup, ContainerID and StartTime,
-// and Comm where it is empty. What cannot be known for certain to belong to
-// this very process stays as it was. It blocks on nothing but /proc.
+// Complete fills in Label, Exe, Cmdline, Cgroup and what follows from it,
+// StartTime, and Comm where it is empty. What cannot be known for certain to
+// belong to this very process stays as it was. It blocks on nothing but /proc,
+// and for the names of a container for at most 20 ms.
 func (r *Resolver) Complete(p *event.Process) {
 	p.Comm = clean(p.Comm, maxComm)
 	if p.PID == 0 || p.StartBoot == 0 {
 		return // nobody, or nobody who could be told from a later user of the pid
 	}
 	e := r.inCgroup(r.learn(p.PID, p.StartBoot, p.Comm), p.CgroupID)
-	e.fill(p)
+	r.named(e).fill(p)
 }
 
 // Remember reads the process ahead of time, while it lives.
 func (r *Resolver) Remember(pid uint32, startBoot uint64) {
 	if pid != 0 && startBoot != 0 {
-		r.learn(pid, startBoot, "")
+		r.named(r.learn(pid, startBoot, ""))
 	}
 }
 
@@ -159,18 +171,6 @@ func (r *Resolver) Lookup(pid uint32, startBoot uint64) (Snapshot, bool) {
 		return e.Snapshot, true
 	}
 	return Snapshot{}, false
-}
-
-// Restore remembers what a recording holds. The recording may be forged, so
-// its strings are bounded like any other.
-func (r *Resolver) Restore(s Snapshot) {
-	s.Comm = clean(s.Comm, maxComm)
-	s.Label = clean(s.Label, maxLabel)
-	s.Exe = clean(s.Exe, maxExe)
-	s.Cmdline = clean(s.Cmdline, maxCmdline)
-	s.Cgroup = clean(s.Cgroup, maxCgroup)
-	s.ContainerID = clean(s.ContainerID, containerIDLen)
-	r.put(&entry{Snapshot: s, gone: true})
 }
 
 // StartTime turns a start time since boot into a time of day, to the
@@ -221,6 +221,9 @@ func (e *entry) fresh(comm string, now time.Time) bool {
 // keep takes from old what a dying process no longer shows: its memory, and
 // with it command line and executable, goes before its entry in /proc.
 func (e *entry) keep(old *entry) {
+	if e.at == old.at {
+		e.name(names{old.ContainerRuntime, old.ContainerName, old.Pod, old.PodNamespace, old.PodUID})
+	}
 	if old.Comm != e.Comm {
 		return
 	}
@@ -235,22 +238,6 @@ func (e *entry) keep(old *entry) {
 	}
 }
 
-// inCgroup corrects the cgroup where the kernel saw the process in another one
-// than /proc did.
-func (r *Resolver) inCgroup(e *entry, id uint64) *entry {
-	if id == 0 || id == e.CgroupID || r.tree == nil {
-		return e
-	}
-	path, ok := r.tree.path(id)
-	if !ok && e.CgroupID == 0 {
-		return e // the id of what /proc told is unknown: nothing contradicts it
-	}
-	moved := *e
-	moved.CgroupID, moved.Cgroup, moved.ContainerID = id, clean(path, maxCgroup), ContainerID(path)
-	r.put(&moved)
-	return &moved
-}
-
 // fill writes the entry into p. A name that is not the one in the entry means
 // that the process ran another program then: what it ran is left out.
 func (e *entry) fill(p *event.Process) {
@@ -258,7 +245,8 @@ func (e *entry) fill(p *event.Process) {
 		p.StartTime = e.StartTime
 	}
 	if e.Cgroup != "" {
-		p.Cgroup, p.ContainerID = e.Cgroup, e.ContainerID
+		p.Cgroup, p.ContainerID, p.ContainerRuntime, p.ContainerName = e.Cgroup, e.ContainerID, e.ContainerRuntime, e.ContainerName
+		p.Pod, p.PodNamespace, p.PodUID, p.Unit = e.Pod, e.PodNamespace, e.PodUID, e.Unit
 	}
 	if p.Comm == "" {
 		p.Comm = e.Comm

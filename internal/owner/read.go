@@ -78,14 +78,35 @@ func (r *Resolver) place(e *entry, groups string) {
 		path = longest(all)
 	}
 	e.Cgroup = clean(path, maxCgroup)
-	if e.ContainerID = ContainerID(path); e.ContainerID == "" {
-		for _, p := range all {
-			if id := ContainerID(p); id != "" {
-				e.ContainerID = id
-				break
-			}
+	w := locate(path)
+	for _, p := range all {
+		other := locate(p)
+		if w.unit == "" {
+			w.unit = other.unit
+		}
+		if !w.container() && other.container() {
+			other.unit = w.unit
+			w = other
 		}
 	}
+	e.locate(w)
+}
+
+// inCgroup corrects the cgroup where the kernel saw the process in another one
+// than /proc did.
+func (r *Resolver) inCgroup(e *entry, id uint64) *entry {
+	if id == 0 || id == e.CgroupID || r.tree == nil {
+		return e
+	}
+	path, ok := r.tree.path(id)
+	if !ok && e.CgroupID == 0 {
+		return e // the id of what /proc told is unknown: nothing contradicts it
+	}
+	moved := *e
+	moved.CgroupID, moved.Cgroup = id, clean(path, maxCgroup)
+	moved.locate(locate(path))
+	r.put(&moved)
+	return &moved
 }
 
 // readStat reads the start time, and fails with fs.ErrNotExist where it is

@@ -12,6 +12,7 @@ const (
 	maxExe     = 512
 	maxCmdline = 1024
 	maxCgroup  = 512
+	maxName    = 256 // a pod's name has up to 253 (RFC 1123), a unit's up to 255
 )
 
 // cutMark ends a string that was too long.

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"net/netip"
 
+	"rstwhy/internal/diagnose"
 	"rstwhy/internal/event"
 	"rstwhy/internal/probe"
 )
@@ -14,35 +15,6 @@ func endpoint(addr [16]uint8, port uint16) event.Endpoint {
 	return event.Endpoint{Address: netip.AddrFrom16(addr).Unmap(), Port: port}
 }
 
-// actorKind stands in for diagnose.ActorOf until that is here.
-func actorKind(r *event.Reset) event.ActorKind {
-	if r.Hook == event.HookFirewall {
-		return event.ActorFirewall
-	}
-	if r.Direction == event.Received {
-		return event.ActorPeer
-	}
-	switch r.Cause {
-	case "unread-data", "linger-zero", "connect-unspec", "listener-closed":
-		return event.ActorProcess
-	case "socket-destroyed":
-		return event.ActorKiller
-	case "keepalive-timeout", "user-timeout":
-		return event.ActorTimer
-	case "linger2-abort", "orphan-memory", "mptcp-abort":
-		if !r.Facts.TriggerSeen && r.OwnerSource == event.SourceCurrent {
-			return event.ActorProcess
-		}
-		if !r.Facts.TriggerSeen && r.Cause != "mptcp-abort" {
-			return event.ActorTimer
-		}
-		return event.ActorKernel
-	case "unknown":
-		return event.ActorUnknown
-	}
-	return event.ActorKernel
-}
-
 // actor says who caused the reset. A process is named where it was in a system
 // call that reset the connection (the owner then, or whoever stopped the
 // listener), where the kernel side saw it act from outside, or where the other
@@ -50,7 +22,7 @@ func actorKind(r *event.Reset) event.ActorKind {
 func actor(r *event.Reset, res *Resolution) *event.Actor {
 	a := &event.Actor{Kind: res.Actor}
 	if a.Kind == "" {
-		a.Kind = actorKind(r)
+		a.Kind = diagnose.ActorOf(r)
 	}
 	switch a.Kind {
 	case event.ActorProcess:

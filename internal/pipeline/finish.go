@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"rstwhy/internal/diagnose"
@@ -35,21 +36,37 @@ type finisher struct {
 	names     probe.Names
 	clock     probe.Clock
 	clockRead uint64
-	tally     sink.Tally
-	taken     uint64 // raw resets read
+	tally     sink.Tally // of the session
+	interval  sink.Tally // since the last interval summary; only with Options.Interval
+	taken     uint64     // raw resets read
 	undecoded uint64
 	joined    uint64
 	filtered  uint64
 	delivered uint64
 	storms    stormAccount
-	err       error // the first error of a sink
+	hidden    uint64 // of those delivered, told in the counts only
+	before    uint64 // delivered in parts of a recording that are not replayed, as far as -c counts them
+	err       error  // the first error of a sink
 }
 
 func newFinisher(opts Options, names probe.Names, clock probe.Clock) finisher {
-	return finisher{opts: opts, names: names, clock: clock, tally: sink.Tally{Start: time.Now(), Host: opts.Host}}
+	return finisher{opts: opts, names: names, clock: clock, tally: newTally(opts), interval: newTally(opts)}
 }
 
-func (f *finisher) full() bool { return f.opts.Count > 0 && f.delivered >= f.opts.Count }
+func newTally(opts Options) sink.Tally { return sink.Tally{Start: time.Now(), Host: opts.Host} }
+
+// printed is what -c counts.
+func (f *finisher) printed() uint64 { return f.delivered - f.hidden }
+
+func (f *finisher) full() bool { return f.opts.Count > 0 && f.before+f.printed() >= f.opts.Count }
+
+// tallies are those that count what is told.
+func (f *finisher) tallies() []*sink.Tally {
+	if f.opts.Interval > 0 {
+		return []*sink.Tally{&f.tally, &f.interval}
+	}
+	return []*sink.Tally{&f.tally}
+}
 
 // clockTick follows steps of the wall clock, once a second.
 func (f *finisher) clockTick(now uint64) {
@@ -97,7 +114,7 @@ func (f *finisher) explain(res *Resolution) (*event.Reset, error) {
 // also where a filter leaves it out; nil where it is none.
 func (f *finisher) finish(res *Resolution) *event.Reset {
 	if f.opts.Record != nil {
-		f.opts.Record.reset(res, f.clock)
+		f.opts.Record.reset(res, f.clock, f.printed())
 	}
 	if res.Joined {
 		f.joined++
@@ -109,17 +126,22 @@ func (f *finisher) finish(res *Resolution) *event.Reset {
 		f.taken--
 		return nil
 	}
-	if f.full() || !f.opts.Filter.Match(r) || !f.opts.Select.Match(r) {
+	if f.full() || !f.opts.Filter.Match(r) || !f.opts.Select.wanted(r) {
 		f.filtered++
 		return r
 	}
-	r.Verdict = diagnose.Judge(r)
 	x := sink.Explained{CauseID: r.Cause}
 	if f.opts.Explain {
 		x.Why = diagnose.Sentence(r)
 	}
 	f.delivered++
-	f.tally.Add(r)
+	for _, t := range f.tallies() {
+		t.Add(r)
+	}
+	if f.opts.Select.QuietExpected && diagnose.Expected(r) {
+		f.hidden++
+		return r
+	}
 	for _, out := range f.opts.Sinks {
 		if err := out.Reset(r, x); err != nil && f.err == nil {
 			f.err = fmt.Errorf("write record: %w", err)
@@ -136,13 +158,37 @@ func (f *finisher) flush() error {
 	}
 	if f.opts.Record != nil {
 		f.opts.Record.flush()
+		f.recordingFailed()
 	}
 	return f.err
+}
+
+// recordingFailed tells at once that the recording ended; the trace goes on.
+func (f *finisher) recordingFailed() {
+	if err := f.opts.Record.failed(); err != nil {
+		f.opts.Log.Error().Msg(err.Error())
+		f.opts.Warnings = append(f.opts.Warnings, err.Error())
+	}
+}
+
+// finishRecording writes the last frame. The error that it returns may be older
+// than the end, and told already.
+func (f *finisher) finishRecording(sum *event.Summary) error {
+	if f.opts.Record == nil {
+		return nil
+	}
+	err := f.opts.Record.finish(*sum, f.delivered)
+	f.recordingFailed()
+	if err != nil && !slices.Contains(sum.Warnings, err.Error()) {
+		sum.Warnings = append(sum.Warnings, err.Error())
+	}
+	return err
 }
 
 // summary closes the account: seen = filtered + joined + delivered + aggregated + lost.
 func (f *finisher) summary(c probe.Counts) event.Summary {
 	sum := f.tally.Summary(time.Now().UTC())
+	sum.Hidden = f.hidden
 	sum.Scope, sum.Checks, sum.Gaps = event.ScopeSession, []event.CounterCheck{}, []event.Gap{}
 	sum.Account = event.Account{
 		Seen: c.Seen, Filtered: c.Filtered + f.filtered, Joined: f.joined, Delivered: f.delivered, Aggregated: c.Aggregated,

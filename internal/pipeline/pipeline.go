@@ -12,12 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
 
-	"rstwhy/internal/event"
 	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
@@ -45,9 +43,13 @@ type Options struct {
 	NoProbe  bool
 	Count    uint64 // end after so many records; 0: never
 	Duration time.Duration
+	Interval time.Duration    // between summaries; 0: only one, at the end
+	Now      <-chan os.Signal // asks for a summary now; may be nil
 	Sinks    []sink.Sink
 	Explain  bool      // a sink prints the cause as a sentence
 	Record   *Recorder // nil: do not record
+	Firewall bool      // watch for resets that netfilter rules make, at a cost for every packet
+	Rate     uint32    // about how many records a second are told one by one; 0: no bound
 	Ready    func() error
 	Idle     func() // called once when ten seconds brought nothing
 	Log      zerolog.Logger
@@ -56,24 +58,6 @@ type Options struct {
 	// NoNames refuses to name processes: the pid namespace is not the host's,
 	// so pids could be taken for others.
 	NoNames bool
-}
-
-// Select is what can be decided only when the owner is known.
-type Select struct {
-	PIDs  []uint32 `json:"pids,omitempty"`
-	Comms []string `json:"comms,omitempty"`
-	ZK    bool     `json:"zk,omitempty"`
-}
-
-// Match tells whether the finished record is wanted.
-func (s Select) Match(r *event.Reset) bool {
-	if s.ZK && r.ZooKeeper == nil {
-		return false
-	}
-	if len(s.PIDs) > 0 && (r.Owner == nil || !slices.Contains(s.PIDs, r.Owner.PID)) {
-		return false
-	}
-	return len(s.Comms) == 0 || (r.Owner != nil && slices.Contains(s.Comms, r.Owner.Comm))
 }
 
 // session is one live run.
@@ -96,19 +80,20 @@ type session struct {
 	walks    walks
 	names    probe.Names
 	seen     bool
-	announce int // budget for describing new processes, refilled with time
+	announce int       // budget for describing new processes, refilled with time
+	due      time.Time // when the next interval summary is
 }
 
 // Live traces until ctx ends, the count or the duration is reached.
 func Live(ctx context.Context, opts Options) error {
 	defer opts.Record.abandon()
-	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log, ForeignPIDs: opts.NoNames})
+	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log, ForeignPIDs: opts.NoNames, Firewall: opts.Firewall, Rate: opts.Rate})
 	if err != nil {
 		return err
 	}
 	defer live.Close()
 	for _, h := range live.Hooks() {
-		if !h.Attached {
+		if !h.Silent() {
 			opts.Warnings = append(opts.Warnings, fmt.Sprintf("hook %s is not attached: %v; without it %s", h.Hook.Name, h.Err, h.Hook.Without))
 			opts.Log.Warn().Str("hook", h.Hook.Name).Err(h.Err).Msg("optional hook not attached: " + h.Hook.Without)
 		}
@@ -163,6 +148,7 @@ func (s *session) run(ctx context.Context) error {
 		defer cancel()
 	}
 	started := time.Now()
+	s.due = started.Add(s.opts.Interval)
 	var in probe.Record
 	for ctx.Err() == nil && !s.full() {
 		if err := s.turn(&in); err != nil {
@@ -185,7 +171,9 @@ func (s *session) turn(in *probe.Record) error {
 		return err
 	}
 	s.announce = min(s.announce+10, 200)
+	s.live.TendDrops(time.Now())
 	s.tick(watermark, bootNow(), false)
+	s.between(time.Now())
 	return s.flush()
 }
 
@@ -254,15 +242,14 @@ func (s *session) end(cause error) error {
 		s.undecoded += left
 	}
 	sum := s.summary(counts)
+	sum.Gaps = s.live.Gaps(time.Now())
 	if n := s.live.MissedStates(); n > 0 {
 		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d state changes of sockets were not seen (the same program was running on that CPU): owners of their resets may be unknown", n))
 	}
 	if counts.CloserLost > 0 {
 		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d closing processes were not told (ring buffer full): owners of their resets may be unknown", counts.CloserLost))
 	}
-	if s.opts.Record != nil {
-		cause = errors.Join(cause, s.opts.Record.finish(sum))
-	}
+	cause = errors.Join(cause, s.finishRecording(&sum))
 	for _, out := range s.opts.Sinks {
 		if err := out.Summary(&sum); err != nil && s.err == nil {
 			s.err = fmt.Errorf("write summary: %w", err)

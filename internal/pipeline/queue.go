@@ -18,6 +18,10 @@ type kernelSide interface {
 	Detach()
 	Counts() probe.Counts
 	MissedStates() uint64
+	TendDrops(time.Time)
+	Gaps(time.Time) []event.Gap
+	Storms() ([]probe.Counted, error)
+	NetNSHits() (map[uint32]probe.Hits, error)
 }
 
 // pending is a reset that waits for its turn, its owner or a first probe.

@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
 	"strconv"
-	"unsafe"
+	"time"
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/probe"
@@ -18,8 +17,9 @@ import (
 // A recording is a text file, one line a frame: eight hexadecimal digits of
 // the CRC-32C of the JSON object that follows after a space. The first frame
 // describes the layout of the raw records, so that later versions read old
-// recordings, and carries the kernel's names. The last one is the summary; a
-// file without it is truncated.
+// recordings, and carries the kernel's names. The last one is the summary or,
+// where the recording goes on in another file, a mark that says so; a file
+// without either is truncated.
 
 // recordingFormat is the version of the frames, not of the raw layout.
 const recordingFormat = 1
@@ -40,6 +40,12 @@ type Header struct {
 	Select    Select        `json:"select"`
 	ZKPorts   []uint16      `json:"zk_ports"`
 	Count     uint64        `json:"count,omitempty"`
+	// A long recording has several files. Each is a recording of its own; these
+	// tell which belong together, and what came before.
+	Session   string    `json:"session,omitempty"`   // the same in all files of a session
+	Part      int       `json:"part,omitempty"`      // 0, 1, 2 ...
+	Began     time.Time `json:"began"`               // this part, UTC
+	Delivered uint64    `json:"delivered,omitempty"` // resets told one by one in the parts before
 }
 
 func header(opts Options, names probe.Names, clock probe.Clock) Header {
@@ -59,96 +65,20 @@ type frame struct {
 	Proven    bool              `json:"owner_proven,omitempty"`
 	ZooKeeper *event.ZooKeeper  `json:"zookeeper,omitempty"`
 	story
-	Storm   *event.Storm   `json:"storm,omitempty"`
-	Summary *event.Summary `json:"summary,omitempty"`
+	Storm     *event.Storm   `json:"storm,omitempty"`
+	Summary   *event.Summary `json:"summary,omitempty"`
+	Continued *continued     `json:"continued,omitempty"`
+}
+
+// continued ends a file whose recording goes on in the next one.
+type continued struct {
+	Time time.Time `json:"time"` // UTC
+	Part int       `json:"part"` // the next one
 }
 
 // process is event.Process under a name of its own, so that the recording's
 // form is not tied to the printed one.
 type process event.Process
-
-// Recorder writes a recording.
-type Recorder struct {
-	file    *os.File
-	w       *bufio.Writer
-	started bool
-	err     error
-}
-
-// NewRecorder creates the file, mode 0600. It refuses a file that exists, and
-// so never writes through a link and never destroys an older recording.
-func NewRecorder(path string) (*Recorder, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("record to %q: the file exists (or is a link); choose a new name or remove it", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("record: %w", err)
-	}
-	return recorderOn(f), nil
-}
-
-func recorderOn(f *os.File) *Recorder {
-	return &Recorder{file: f, w: bufio.NewWriterSize(f, 64<<10)}
-}
-
-// abandon removes the file of a session that never began, so that the same
-// command can be given again with what it lacked.
-func (rec *Recorder) abandon() {
-	if rec != nil && !rec.started {
-		rec.file.Close()
-		_ = os.Remove(rec.file.Name())
-	}
-}
-
-func (rec *Recorder) start(h Header) error {
-	rec.started = true
-	rec.write(h)
-	rec.flush()
-	return rec.err
-}
-
-func (rec *Recorder) reset(res *Resolution, clock probe.Clock) {
-	raw := unsafe.Slice((*byte)(unsafe.Pointer(&res.Raw)), unsafe.Sizeof(res.Raw))
-	rec.write(frame{
-		Raw: raw, ClockNS: clock.Offset, Joined: res.Joined, Owner: (*process)(res.Owner), Source: res.Source,
-		Proven: res.Proven, ZooKeeper: res.ZooKeeper, story: storyOf(res),
-	})
-}
-
-func (rec *Recorder) storm(st *event.Storm) { rec.write(frame{Storm: st}) }
-
-func (rec *Recorder) write(v any) {
-	if rec.err != nil {
-		return
-	}
-	b, err := json.Marshal(v)
-	if err == nil {
-		_, err = fmt.Fprintf(rec.w, "%08x %s\n", crc32.Checksum(b, castagnoli), b)
-	}
-	if err != nil {
-		rec.err = fmt.Errorf("write recording %q: %w", rec.file.Name(), err)
-	}
-}
-
-func (rec *Recorder) flush() {
-	if rec.err == nil {
-		if err := rec.w.Flush(); err != nil {
-			rec.err = fmt.Errorf("write recording %q: %w", rec.file.Name(), err)
-		}
-	}
-}
-
-// finish writes the last frame. It returns the first error of the recording:
-// tracing went on without it, but what was asked was not done.
-func (rec *Recorder) finish(sum event.Summary) error {
-	rec.write(frame{Summary: &sum})
-	rec.flush()
-	if err := rec.file.Close(); err != nil && rec.err == nil {
-		rec.err = fmt.Errorf("close recording: %w", err)
-	}
-	return rec.err
-}
 
 // ErrRecording says that a file is no recording, or a damaged one.
 var ErrRecording = errors.New("not a whole recording")

@@ -27,7 +27,7 @@ func recordedSession(t *testing.T, opts Options) (file []byte, out *memory) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "a.rec")
 	var err error
-	if opts.Record, err = NewRecorder(path); err != nil {
+	if opts.Record, err = NewRecorder(RecordOptions{Path: path}); err != nil {
 		t.Fatal(err)
 	}
 	opts.Host = "h1"
@@ -187,7 +187,7 @@ func TestForeignFiles(t *testing.T) {
 func TestRecorderFile(t *testing.T) {
 	dir := t.TempDir()
 	old := unix.Umask(0)
-	rec, err := NewRecorder(filepath.Join(dir, "new"))
+	rec, err := NewRecorder(RecordOptions{Path: filepath.Join(dir, "new")})
 	unix.Umask(old)
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +205,7 @@ func TestRecorderFile(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"kept", "link", "dangling"} {
-		if _, err := NewRecorder(filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), "exists") {
+		if _, err := NewRecorder(RecordOptions{Path: filepath.Join(dir, name)}); err == nil || !strings.Contains(err.Error(), "exists") {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
@@ -237,7 +237,10 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if len(out.resets) != 1 || out.summary == nil {
-		t.Errorf("%d records, summary %v: the trace must go on", len(out.resets), out.summary)
+		t.Fatalf("%d records, summary %v: the trace must go on", len(out.resets), out.summary)
+	}
+	if w := strings.Join(out.summary.Warnings, "\n"); strings.Count(w, "recording ends here") != 1 {
+		t.Errorf("warnings %q", w)
 	}
 }
 

@@ -29,6 +29,7 @@ const (
 
 // fakeKernel plays the kernel side.
 type fakeKernel struct {
+	storms     []probe.Counted
 	holders    []probe.Holder
 	walkErr    error
 	walks      int
@@ -134,3 +135,11 @@ func closerOf(e *probe.ResetEvent, o probe.Owner) *probe.CloserEvent {
 }
 
 var errTest = errors.New("test failure")
+
+func (k *fakeKernel) TendDrops(time.Time)                       {}
+func (k *fakeKernel) Gaps(time.Time) []event.Gap                { return nil }
+func (k *fakeKernel) NetNSHits() (map[uint32]probe.Hits, error) { return nil, nil }
+func (k *fakeKernel) Storms() (out []probe.Counted, err error) {
+	out, k.storms = k.storms, nil
+	return out, nil
+}

@@ -3,21 +3,10 @@ package pipeline
 import (
 	"fmt"
 
+	"rstwhy/internal/diagnose"
 	"rstwhy/internal/event"
 	"rstwhy/internal/probe"
 )
-
-// stormed is one line of what the kernel side only counted.
-type stormed = struct {
-	Key   probe.StormKey
-	Count probe.Storm
-}
-
-// stormSide is a kernel side that counts resets beyond a bound. Storms empties
-// what it has counted since the last call.
-type stormSide interface {
-	Storms() ([]stormed, error)
-}
 
 // stormAccount is what became of resets that were only counted, and the
 // verdicts that they may have.
@@ -118,18 +107,14 @@ func (a *stormAccount) verdict(k *probe.StormKey, at uint64) *event.Verdict {
 
 // tellStorms tells what the kernel side has only counted.
 func (s *session) tellStorms() {
-	k, ok := s.live.(stormSide)
-	if !ok {
-		return
-	}
-	list, err := k.Storms()
+	list, err := s.live.Storms()
 	if err != nil {
 		s.opts.Log.Debug().Err(err).Msg("storms")
 	}
 	s.tellStormed(list)
 }
 
-func (s *session) tellStormed(list []stormed) {
+func (s *session) tellStormed(list []probe.Counted) {
 	var out []*event.Storm
 	for i := range list {
 		if raw := probe.Sample(&list[i].Key, &list[i].Count); tearsDown(&raw) {
@@ -148,7 +133,7 @@ func (s *session) tellStormed(list []stormed) {
 }
 
 // storm makes the line of one entry; not ok: it is accounted for otherwise.
-func (s *session) storm(in *stormed) (*event.Storm, bool) {
+func (s *session) storm(in *probe.Counted) (*event.Storm, bool) {
 	raw := probe.Sample(&in.Key, &in.Count)
 	n := s.finisher.storms.join(&raw, in.Count.Count)
 	if n == 0 {
@@ -164,27 +149,32 @@ func (s *session) storm(in *stormed) (*event.Storm, bool) {
 		return nil, false
 	}
 	r.Verdict = s.finisher.storms.verdict(&in.Key, in.Count.LastNs)
+	st := &event.Storm{
+		Type: "storm", Schema: event.Schema, Host: s.opts.Host, Time: r.Time,
+		DurationNS: int64(in.Count.LastNs - min(in.Count.FirstNs, in.Count.LastNs)), Count: n, Direction: r.Direction,
+		Cause: r.Cause, Owner: r.Owner, LocalPort: in.Key.LocalPort, RemotePort: in.Key.PeerPort, Remote: probe.StormRemote(&in.Key),
+		NetNS: r.NetNS, Effect: r.Effect, Verdict: r.Verdict,
+	}
 	f := &s.opts.Filter // the kernel side applied the rest of it
-	if s.full() || r.Direction == event.Sent && f.NoSent || r.Direction == event.Received && f.NoReceived || !s.opts.Select.Match(r) {
+	if s.full() || r.Direction == event.Sent && f.NoSent || r.Direction == event.Received && f.NoReceived || !s.opts.Select.MatchStorm(st) {
 		s.finisher.storms.filtered += n
 		return nil, false
 	}
-	return &event.Storm{
-		Type: "storm", Schema: event.Schema, Host: s.opts.Host, Time: r.Time,
-		DurationNS: int64(in.Count.LastNs - min(in.Count.FirstNs, in.Count.LastNs)), Count: n, Direction: r.Direction,
-		Cause: r.Cause, Owner: r.Owner, LocalPort: in.Key.LocalPort, Remote: probe.StormRemote(&in.Key),
-		NetNS: r.NetNS, Effect: r.Effect, Verdict: r.Verdict,
-	}, true
+	return st, true
 }
 
 // finishStorm hands a line to the sinks; live and replay share it.
 func (f *finisher) finishStorm(st *event.Storm) {
 	if f.opts.Record != nil {
-		f.opts.Record.storm(st)
+		f.opts.Record.storm(st, f.printed())
 	}
 	f.storms.told += st.Count
-	if t, ok := any(&f.tally).(interface{ AddStorm(*event.Storm) }); ok {
+	for _, t := range f.tallies() {
 		t.AddStorm(st)
+	}
+	if f.opts.Select.QuietExpected && diagnose.Expected(stormReset(st)) {
+		f.hidden += st.Count
+		return
 	}
 	for _, out := range f.opts.Sinks {
 		if err := out.Storm(st); err != nil && f.err == nil {

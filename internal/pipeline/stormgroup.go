@@ -112,6 +112,9 @@ func addStorm(a, b *event.Storm) {
 	}
 	a.DurationNS = int64(a.Time.Sub(first))
 	a.Count += b.Count
+	if a.RemotePort != b.RemotePort {
+		a.RemotePort = 0
+	}
 	if a.Verdict == nil || b.Verdict == nil || a.Verdict.Rule != b.Verdict.Rule {
 		a.Verdict = nil // not true of all
 	}

@@ -60,15 +60,20 @@ func (p *player) storm(st *event.Storm) error {
 		return fmt.Errorf("%w: a storm of nothing", probe.ErrRecord)
 	}
 	st.Type, st.Schema, st.Host = "storm", event.Schema, p.opts.Host
-	r := &event.Reset{
-		Type: "reset", Direction: st.Direction, Cause: st.Cause, Owner: st.Owner, NetNS: st.NetNS, Effect: st.Effect,
-		Verdict: st.Verdict, Local: event.Endpoint{Address: st.Remote.Addr(), Port: st.LocalPort},
-		Peer: event.Endpoint{Address: st.Remote.Addr()},
-	}
-	if p.full() || !p.opts.Filter.Match(r) || !p.opts.Select.Match(r) {
+	r := stormReset(st)
+	if p.full() || !p.opts.Filter.Match(r) || !p.opts.Select.MatchStorm(st) {
 		p.storms.filtered += st.Count
 		return nil
 	}
 	p.finishStorm(st)
 	return nil
+}
+
+// stormReset is a reset of the storm, as far as the line tells.
+func stormReset(st *event.Storm) *event.Reset {
+	return &event.Reset{
+		Type: "reset", Direction: st.Direction, Cause: st.Cause, Owner: st.Owner, NetNS: st.NetNS, Effect: st.Effect,
+		Verdict: st.Verdict, Local: event.Endpoint{Address: st.Remote.Addr(), Port: st.LocalPort},
+		Peer: event.Endpoint{Address: st.Remote.Addr()},
+	}
 }

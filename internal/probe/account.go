@@ -8,6 +8,8 @@ type Counts struct {
 	Seen, Filtered, LostRing, LostRecursion, Aggregated, Submitted uint64
 	Recovered                                                      uint64 // of Seen: found by the shadow programs
 	CloserLost                                                     uint64
+	Dropped                                                        uint64 // packets that passed the hook of refused resets, whatever they were
+	DropsMissed                                                    uint64 // of all drops, skipped while that program ran on the CPU: one may have been a reset
 }
 
 // Counts reads the counters. They balance exactly once Detach returned.
@@ -39,6 +41,7 @@ func (l *Live) counts() Counts {
 			out.Recovered += c.Recovered[h]
 		}
 		out.CloserLost += c.CloserLost
+		out.Dropped += c.Dropped
 	}
 	// A hit that the kernel skipped was seen by nobody, unless the shadow
 	// program took it; then it is among Seen already.
@@ -47,6 +50,7 @@ func (l *Live) counts() Counts {
 		out.LostRecursion = missed - out.Recovered
 		out.Seen += out.LostRecursion
 	}
+	out.DropsMissed = l.recursionMisses("tp_btf__kfree_skb") + l.recursionMisses("reason__kfree_skb")
 	return out
 }
 
@@ -62,6 +66,19 @@ func (l *Live) recursionMisses(name string) uint64 {
 	return st.RecursionMisses
 }
 
+// statesRecovered counts the state changes that the shadow program took.
+func (l *Live) statesRecovered() (n uint64) {
+	var per []kernelBusy
+	key := uint32(0)
+	if l.coll == nil || l.coll.Maps["busy_cpus"].Lookup(&key, &per) != nil {
+		return 0
+	}
+	for i := range per {
+		n += uint64(per[i].StatesRecovered)
+	}
+	return n
+}
+
 // MissedStates counts the state changes that the kernel skipped because the
 // state program was running on that CPU.
 func (l *Live) MissedStates() uint64 { return l.missedStates }
@@ -75,11 +92,14 @@ func (l *Live) Detach() {
 	for _, lnk := range l.links {
 		lnk.Close()
 	}
-	l.links = nil
+	clear(l.links)
+	l.drops.end(time.Now())
 	// Programs that run on another CPU right now end within microseconds; the
 	// link's release does not wait for them.
 	time.Sleep(5 * time.Millisecond)
 	l.final = l.counts()
-	l.missedStates = l.recursionMisses("tp_btf__inet_sock_set_state")
+	if n, r := l.recursionMisses("tp_btf__inet_sock_set_state"), l.statesRecovered(); n > r {
+		l.missedStates = n - r
+	}
 	l.detached = true
 }

@@ -41,7 +41,7 @@ func (w *argWalk) memory(i int, m *machine) {
 func loaded(m *machine, p value, size int64) value {
 	var v value
 	if p.is(kindContext) {
-		v = contextLoad(p, size)
+		v = m.contextLoad(p, size)
 	}
 	if p.is(kindStack) {
 		s := m.load(p, size)
@@ -93,13 +93,28 @@ var tolerant = map[asm.BuiltinFunc]asm.Register{
 	asm.FnProbeReadKernel: asm.R3,
 }
 
+// arity is how many registers a helper looks at (include/uapi/linux/bpf.h);
+// what is left in the others it does not get. Helpers that are not here are
+// taken to look at all five.
+var arity = map[asm.BuiltinFunc]asm.Register{
+	asm.FnKtimeGetBootNs: 0, asm.FnJiffies64: 0, asm.FnGetSmpProcessorId: 0, asm.FnGetCurrentTaskBtf: 0,
+	asm.FnGetCurrentPidTgid: 0, asm.FnGetCurrentUidGid: 0, asm.FnGetCurrentCgroupId: 0,
+	asm.FnSkcToTcpSock: 1, asm.FnGetSocketCookie: 1, asm.FnTaskPtRegs: 1,
+	asm.FnMapLookupElem: 2, asm.FnMapDeleteElem: 2, asm.FnGetCurrentComm: 2,
+	asm.FnProbeReadKernel: 3, asm.FnMapUpdateElem: 4, asm.FnRingbufOutput: 4, asm.FnSkStorageGet: 4,
+}
+
 // call checks what a helper or function is handed, and forgets the registers
 // that it may change.
 func (w *argWalk) call(i int, m *machine) {
 	ins := w.insns[i]
 	fn := asm.BuiltinFunc(ins.Constant)
 	builtin := ins.IsBuiltinCall()
-	for r := asm.R1; r <= asm.R5; r++ {
+	last := asm.R5
+	if n, known := arity[fn]; builtin && known {
+		last = n
+	}
+	for r := asm.R1; r <= last; r++ {
 		v := m.regs[r]
 		allowed, known := tolerant[fn]
 		ok := builtin && known && r == allowed

@@ -62,8 +62,9 @@ const stackSlots = 512 / 8
 
 // machine is the state before an instruction.
 type machine struct {
-	regs  [11]value
-	stack [stackSlots]value // slot i holds the bytes from r10-512+8*i
+	nullable span
+	regs     [11]value
+	stack    [stackSlots]value // slot i holds the bytes from r10-512+8*i
 }
 
 func (m *machine) join(o *machine) (changed bool) {
@@ -111,10 +112,13 @@ func (m *machine) store(p value, n int64, v value) {
 	}
 }
 
-// contextLoad tells whether a load from the context may give argument 0 or 1:
-// a tp_btf program's context is an array of 8-byte arguments.
-func contextLoad(p value, n int64) value {
-	if !p.known || n < 0 || (p.off < 16 && p.off+n > 0) {
+// span is the part of the context, in bytes, whose arguments may be NULL. A
+// tp_btf program's context is an array of 8-byte arguments.
+type span struct{ from, to int64 }
+
+// contextLoad tells whether a load from the context may give one of them.
+func (m *machine) contextLoad(p value, n int64) value {
+	if !p.known || n < 0 || (p.off < m.nullable.to && p.off+n > m.nullable.from) {
 		return value{kind: kindArg}
 	}
 	return value{}
@@ -122,7 +126,7 @@ func contextLoad(p value, n int64) value {
 
 // walkArgs returns what breaks the rule, and the helpers that were lawfully
 // given an argument.
-func walkArgs(insns asm.Instructions) (broken []string, helpers []asm.BuiltinFunc, err error) {
+func walkArgs(insns asm.Instructions, nullable span) (broken []string, helpers []asm.BuiltinFunc, err error) {
 	w := &argWalk{
 		insns: insns, at: map[int]int{}, symbols: map[string]int{}, in: map[int]machine{},
 		found: map[string]bool{}, helpers: map[asm.BuiltinFunc]bool{},
@@ -134,7 +138,7 @@ func walkArgs(insns asm.Instructions) (broken []string, helpers []asm.BuiltinFun
 			w.symbols[s] = it.Index
 		}
 	}
-	var start machine
+	start := machine{nullable: nullable}
 	start.regs[asm.R1] = value{kind: kindContext, known: true}
 	start.regs[asm.R10] = value{kind: kindStack, known: true}
 	w.reach(0, &start)

@@ -3,7 +3,7 @@ package probe
 import "rstwhy/internal/event"
 
 func (n *Names) facts(e *ResetEvent, f *event.Facts) {
-	const fin, syn, ack = 0x01, 0x02, 0x10
+	const fin, syn, rst, ack = 0x01, 0x02, 0x04, 0x10
 	*f = event.Facts{
 		TriggerSeen: Triggered(e),
 		TriggerFIN:  e.TriggerFlags&fin != 0, TriggerSYN: e.TriggerFlags&syn != 0, TriggerACK: e.TriggerFlags&ack != 0,
@@ -16,7 +16,7 @@ func (n *Names) facts(e *ResetEvent, f *event.Facts) {
 		ActiveOpen:     has(e, kernelResetFlagsRESET_ACTIVE_OPEN),
 		ActiveOpenKnow: has(e, kernelResetFlagsRESET_ACTIVE_OPEN) || has(e, kernelResetFlagsRESET_PASSIVE_OPEN),
 		TombstoneHit:   has(e, kernelResetFlagsRESET_TOMBSTONE), TombstoneState: n.States[e.LeftState],
-		FileRefs: e.FileRefs, Error: e.SkErr,
+		FileRefs: e.FileRefs, Error: e.SkErr, SegmentRST: e.TriggerFlags&rst != 0,
 	}
 	// Only zero matters to the causes; less than a second would round to it.
 	if e.LingerJiffies > 0 {
@@ -39,7 +39,7 @@ func (n *Names) evidence(e *ResetEvent, v *event.Evidence) {
 	if e.FileRefs > 0 {
 		v.FileReferences = event.Num(e.FileRefs)
 	}
-	if Triggered(e) {
+	if Triggered(e) || e.TriggerFlags != 0 {
 		v.SegmentBytes = event.Num(int64(e.TriggerLen))
 		v.SegmentFlags = tcpFlags(e.TriggerFlags)
 	}

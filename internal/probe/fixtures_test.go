@@ -7,7 +7,7 @@ import (
 
 // testNames are those of Linux 6.18, as far as the fixtures need them.
 func testNames() *Names {
-	return &Names{States: kernelTCPStates, Reasons: map[uint16]string{1: "NO_SOCKET", 2: "TCP_ABORT_ON_CLOSE", 15: "TCP_STATE"}, HZ: 250}
+	return &Names{States: kernelTCPStates, Reasons: map[uint16]string{1: "NO_SOCKET", 2: "TCP_ABORT_ON_CLOSE", 15: "TCP_STATE"}, DropReasons: map[uint16]string{3: "NO_SOCKET", 33: "TCP_INVALID_SEQUENCE"}, HZ: 250}
 }
 
 func addr16(s string) [16]uint8 { return netip.MustParseAddr(s).As16() }
@@ -22,6 +22,7 @@ func testOwner() Owner {
 func fullReset() ResetEvent {
 	e := ResetEvent{
 		Kind: uint32(KindReset), Direction: uint8(kernelResetDirectionDIRECTION_SENT), Socket: uint8(kernelSocketKindSOCKET_FULL),
+		Hook: uint8(kernelResetHookHOOK_SEND),
 		Flags: uint32(kernelResetFlagsRESET_COUNTERS | kernelResetFlagsRESET_HAS_SOCKET | kernelResetFlagsRESET_TRIGGER |
 			kernelResetFlagsRESET_LINGER | kernelResetFlagsRESET_ACTIVE_OPEN),
 		TimeNs: 50e9, Cookie: 7, OpenedNs: 10e9, ClosedNs: 49e9,
@@ -54,6 +55,20 @@ func timewaitReset() ResetEvent {
 	return e
 }
 
+// refusedReset is a RST out of window, on a connection that conntrack translates
+// and that another process destroyed.
+func refusedReset() ResetEvent {
+	e := fullReset()
+	e.Direction, e.Hook, e.Flags = uint8(kernelResetDirectionDIRECTION_RECEIVED), uint8(kernelResetHookHOOK_DROP),
+		e.Flags&^uint32(kernelResetFlagsRESET_TRIGGER)|uint32(kernelResetFlagsRESET_NAT|kernelResetFlagsRESET_ACTOR)
+	e.DropReason, e.Effect, e.TriggerFlags = 33, uint8(kernelResetEffectEFFECT_IGNORED), 0x04
+	e.Actor = testOwner()
+	e.NatSource, e.NatDestination = addr16("::ffff:10.0.0.1"), addr16("::ffff:10.96.0.10")
+	e.NatReplySource, e.NatReplyDestination = addr16("::ffff:10.0.1.1"), addr16("::ffff:10.0.0.1")
+	e.NatSourcePort, e.NatDestinationPort, e.NatReplySourcePort, e.NatReplyDestinationPort = 4000, 443, 8443, 4000
+	return e
+}
+
 // bareReset is one of which nothing is known but the addresses.
 func bareReset() ResetEvent {
 	return ResetEvent{
@@ -65,7 +80,7 @@ func bareReset() ResetEvent {
 // receivedReset is a RST accepted by an accepted connection.
 func receivedReset() ResetEvent {
 	e := fullReset()
-	e.Direction, e.Reason = uint8(kernelResetDirectionDIRECTION_RECEIVED), 0
+	e.Direction, e.Reason, e.Hook = uint8(kernelResetDirectionDIRECTION_RECEIVED), 0, uint8(kernelResetHookHOOK_RECEIVE)
 	e.Flags = uint32(kernelResetFlagsRESET_COUNTERS | kernelResetFlagsRESET_HAS_SOCKET | kernelResetFlagsRESET_PASSIVE_OPEN)
 	e.State, e.PrevState, e.Ended = 8, 0, 0
 	return e

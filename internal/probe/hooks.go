@@ -1,6 +1,9 @@
 package probe
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Hook is one purpose of the tracer and the programs that can serve it, best
 // first. The table below is all that decides what is attached.
@@ -10,6 +13,8 @@ type Hook struct {
 	Without    string      // what is lost without it, in terms of the question
 	Since      string      // first mainline kernel on which a candidate can serve
 	Required   bool        // trace exits with status 3 without it
+	OnRequest  string      // the flag without which it is not attached: it costs every packet
+	Extra      bool        // its loss is told by check, and not by every trace
 	Candidates []Candidate // tried in order
 }
 
@@ -33,6 +38,15 @@ var Hooks = []Hook{
 		Required: true,
 		Candidates: []Candidate{
 			{Program: "tp_btf__inet_sock_set_state", Kind: "tp_btf", Target: "inet_sock_set_state", Args: 3},
+		},
+	},
+	{
+		Name:    "states-nested",
+		Purpose: "state changes that happen on a CPU while the program for state changes runs there",
+		Without: "a few owners are unknown under heavy load",
+		Since:   "5.11",
+		Candidates: []Candidate{
+			{Program: "shadow__inet_sock_set_state", Kind: "tp_btf", Target: "inet_sock_set_state", Args: 3},
 		},
 	},
 	{
@@ -83,6 +97,46 @@ var Hooks = []Hook{
 		},
 	},
 	{
+		Name:    "refused",
+		Purpose: "resets that arrive and that the kernel does not accept: for half-open and closed connections, out of window, for nobody, dropped by a filter",
+		Without: "resets that kill a half-open or a closed connection, or are ignored, are visible only in the kernel's counters",
+		Since:   "5.17",
+		Candidates: []Candidate{
+			{Program: "tp_btf__kfree_skb", Kind: "tp_btf", Target: "kfree_skb", Args: 4},
+			{Program: "reason__kfree_skb", Kind: "tp_btf", Target: "kfree_skb", Args: 3},
+		},
+	},
+	{
+		Name:    "firewall-ipv4",
+		Extra:   true,
+		Purpose: "resets that a netfilter rule of this host makes (REJECT with tcp-reset), IPv4",
+		Without: "a reset by a firewall rule of this host is seen only where it is received here, and the rule is not seen to be its sender; --firewall sees it, at a cost for every packet",
+		Since:   "5.11",
+		Candidates: []Candidate{
+			{Program: "reject4__nf_send_reset", Kind: "fentry", Target: "nf_send_reset"},
+		},
+	},
+	{
+		Name:    "firewall-ipv6",
+		Extra:   true,
+		Purpose: "the same, IPv6",
+		Without: "as for IPv4",
+		Since:   "5.11",
+		Candidates: []Candidate{
+			{Program: "reject6__nf_send_reset6", Kind: "fentry", Target: "nf_send_reset6"},
+		},
+	},
+	{
+		Name:      "firewall-device",
+		Purpose:   "resets that a netfilter rule of this host makes, where the kernel has no better place to see them",
+		Without:   "as for the two above",
+		Since:     "5.5",
+		OnRequest: "--firewall",
+		Candidates: []Candidate{
+			{Program: "tp_btf__net_dev_queue", Kind: "tp_btf", Target: "net_dev_queue", Args: 1},
+		},
+	},
+	{
 		Name:    "sent-nested",
 		Purpose: "sent resets that happen on a CPU while the program for sent resets runs there",
 		Without: "such resets are counted as lost to recursion",
@@ -108,6 +162,17 @@ type HookState struct {
 	Attached bool
 	Program  string // the candidate that serves it
 	Err      error  // why none does
+}
+
+// ErrNotRequested says that a hook is left out because nobody asked for it.
+var ErrNotRequested = errors.New("not asked for (--firewall): it runs for every packet that leaves")
+
+// ErrNotNeeded says that better hooks serve the same purpose.
+var ErrNotNeeded = errors.New("not needed: the hooks firewall-ipv4 and firewall-ipv6 are attached")
+
+// Silent tells that a missing hook is no news for a session.
+func (s HookState) Silent() bool {
+	return s.Attached || s.Hook.Extra || errors.Is(s.Err, ErrNotRequested) || errors.Is(s.Err, ErrNotNeeded)
 }
 
 // noHook notes that none can be attached, for the one reason.

@@ -15,11 +15,13 @@ import (
 
 type kernelBusy struct {
 	_                structs.HostLayout
-	Depth            [3]uint32
+	Depth            [5]uint32
 	Seq              uint32
 	AnnouncedStartNs uint64
 	AnnouncedTgid    uint32
-	Pad              uint32
+	AnsweredSeq      uint32
+	AnsweredPorts    uint32
+	StatesRecovered  uint32
 }
 
 type kernelCloserEvent struct {
@@ -41,6 +43,13 @@ type kernelCounters struct {
 	Recovered  [5]uint64
 	Dropped    uint64
 	CloserLost uint64
+}
+
+type kernelDraft struct {
+	_     structs.HostLayout
+	Event kernelResetEvent
+	Key   kernelStormKey
+	Storm kernelStorm
 }
 
 type kernelEndedBy uint32
@@ -81,10 +90,15 @@ type kernelHolder struct {
 }
 
 type kernelListenerStop struct {
-	_     structs.HostLayout
-	Netns uint32
-	Port  uint16
-	Pad   uint16
+	_       structs.HostLayout
+	Netns   uint32
+	Port    uint16
+	Outside uint16
+}
+
+type kernelNetnsHits struct {
+	_    structs.HostLayout
+	Hits [5]uint64
 }
 
 type kernelOwner struct {
@@ -225,7 +239,6 @@ const (
 	kernelResetFlagsRESET_COUNTERS     kernelResetFlags = 8192
 	kernelResetFlagsRESET_NAT          kernelResetFlags = 16384
 	kernelResetFlagsRESET_ACTOR        kernelResetFlags = 32768
-	kernelResetFlagsRESET_FORWARDED    kernelResetFlags = 65536
 )
 
 type kernelResetHook uint32
@@ -280,6 +293,7 @@ type kernelStormKey struct {
 	Netns        uint32
 	Flags        uint32
 	LocalPort    uint16
+	PeerPort     uint16
 	Reason       uint16
 	DropReason   uint16
 	Hook         uint8
@@ -295,7 +309,8 @@ type kernelStormKey struct {
 	How          uint8
 	Effect       uint8
 	Shape        uint8
-	Pad          uint8
+	Side         uint8
+	Pad          [6]uint8
 }
 
 type kernelStormShape uint32
@@ -338,42 +353,65 @@ type kernelTuple struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kernelMapBusyCpus               = "busy_cpus"
-	kernelMapCounts                 = "counts"
-	kernelMapEvents                 = "events"
-	kernelMapListenerStops          = "listener_stops"
-	kernelMapOwnProbes              = "own_probes"
-	kernelMapProcesses              = "processes"
-	kernelMapSockOwners             = "sock_owners"
-	kernelMapTombstones             = "tombstones"
-	kernelProgEmptyInetSockSetState = "empty__inet_sock_set_state"
-	kernelProgIterTaskFile          = "iter__task_file"
-	kernelProgSampleClock           = "sample_clock"
-	kernelProgShadowTcpReceiveReset = "shadow__tcp_receive_reset"
-	kernelProgShadowTcpSendReset    = "shadow__tcp_send_reset"
-	kernelProgTpBtfInetSockSetState = "tp_btf__inet_sock_set_state"
-	kernelProgTpBtfTcpDestroySock   = "tp_btf__tcp_destroy_sock"
-	kernelProgTpBtfTcpReceiveReset  = "tp_btf__tcp_receive_reset"
-	kernelProgTpBtfTcpSendReset     = "tp_btf__tcp_send_reset"
-	kernelVarDoubtsDone             = "doubts_done"
-	kernelVarDoubtsMade             = "doubts_made"
-	kernelVarFilters                = "filters"
-	kernelVarKeepCloserEvent        = "keep_closer_event"
-	kernelVarKeepDirection          = "keep_direction"
-	kernelVarKeepEndedBy            = "keep_ended_by"
-	kernelVarKeepHolder             = "keep_holder"
-	kernelVarKeepOwnerHow           = "keep_owner_how"
-	kernelVarKeepRecordKind         = "keep_record_kind"
-	kernelVarKeepResetEffect        = "keep_reset_effect"
-	kernelVarKeepResetEvent         = "keep_reset_event"
-	kernelVarKeepResetFlags         = "keep_reset_flags"
-	kernelVarKeepResetHook          = "keep_reset_hook"
-	kernelVarKeepSocketKind         = "keep_socket_kind"
-	kernelVarKeepStorm              = "keep_storm"
-	kernelVarKeepStormKey           = "keep_storm_key"
-	kernelVarKeepStormShape         = "keep_storm_shape"
-	kernelVarReadingCalls           = "reading_calls"
-	kernelVarSelfTgid               = "self_tgid"
+	kernelMapBusyCpus                = "busy_cpus"
+	kernelMapCounts                  = "counts"
+	kernelMapDrafts                  = "drafts"
+	kernelMapEvents                  = "events"
+	kernelMapListenerStops           = "listener_stops"
+	kernelMapNetnsCounts             = "netns_counts"
+	kernelMapOwnProbes               = "own_probes"
+	kernelMapProcesses               = "processes"
+	kernelMapSockOwners              = "sock_owners"
+	kernelMapStorms                  = "storms"
+	kernelMapStormsAny               = "storms_any"
+	kernelMapStormsRest              = "storms_rest"
+	kernelMapTombstones              = "tombstones"
+	kernelProgEmptyInetSockSetState  = "empty__inet_sock_set_state"
+	kernelProgIterTaskFile           = "iter__task_file"
+	kernelProgReasonKfreeSkb         = "reason__kfree_skb"
+	kernelProgReject4NfSendReset     = "reject4__nf_send_reset"
+	kernelProgReject6NfSendReset6    = "reject6__nf_send_reset6"
+	kernelProgSampleClock            = "sample_clock"
+	kernelProgShadowInetSockSetState = "shadow__inet_sock_set_state"
+	kernelProgShadowTcpReceiveReset  = "shadow__tcp_receive_reset"
+	kernelProgShadowTcpSendReset     = "shadow__tcp_send_reset"
+	kernelProgTpBtfInetSockSetState  = "tp_btf__inet_sock_set_state"
+	kernelProgTpBtfKfreeSkb          = "tp_btf__kfree_skb"
+	kernelProgTpBtfNetDevQueue       = "tp_btf__net_dev_queue"
+	kernelProgTpBtfTcpDestroySock    = "tp_btf__tcp_destroy_sock"
+	kernelProgTpBtfTcpReceiveReset   = "tp_btf__tcp_receive_reset"
+	kernelProgTpBtfTcpSendReset      = "tp_btf__tcp_send_reset"
+	kernelVarBudgetWindow            = "budget_window"
+	kernelVarDoubtsDone              = "doubts_done"
+	kernelVarDoubtsMade              = "doubts_made"
+	kernelVarDropNotSpecified        = "drop_not_specified"
+	kernelVarDropReasons             = "drop_reasons"
+	kernelVarFilters                 = "filters"
+	kernelVarFullBudget              = "full_budget"
+	kernelVarFullUsed                = "full_used"
+	kernelVarKeepCloserEvent         = "keep_closer_event"
+	kernelVarKeepDirection           = "keep_direction"
+	kernelVarKeepEndedBy             = "keep_ended_by"
+	kernelVarKeepHolder              = "keep_holder"
+	kernelVarKeepOwnerHow            = "keep_owner_how"
+	kernelVarKeepRecordKind          = "keep_record_kind"
+	kernelVarKeepResetEffect         = "keep_reset_effect"
+	kernelVarKeepResetEvent          = "keep_reset_event"
+	kernelVarKeepResetFlags          = "keep_reset_flags"
+	kernelVarKeepResetHook           = "keep_reset_hook"
+	kernelVarKeepSocketKind          = "keep_socket_kind"
+	kernelVarKeepStorm               = "keep_storm"
+	kernelVarKeepStormKey            = "keep_storm_key"
+	kernelVarKeepStormShape          = "keep_storm_shape"
+	kernelVarNewBudget               = "new_budget"
+	kernelVarNewUsed                 = "new_used"
+	kernelVarPadSide                 = "pad_side"
+	kernelVarPadUsed                 = "pad_used"
+	kernelVarReadingCalls            = "reading_calls"
+	kernelVarSelfTgid                = "self_tgid"
+	kernelVarShutdownCall            = "shutdown_call"
+	kernelVarStormSide               = "storm_side"
+	kernelVarStormsMade              = "storms_made"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -418,15 +456,21 @@ type kernelSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelProgramSpecs struct {
-	EmptyInetSockSetState *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
-	IterTaskFile          *ebpf.ProgramSpec `ebpf:"iter__task_file"`
-	SampleClock           *ebpf.ProgramSpec `ebpf:"sample_clock"`
-	ShadowTcpReceiveReset *ebpf.ProgramSpec `ebpf:"shadow__tcp_receive_reset"`
-	ShadowTcpSendReset    *ebpf.ProgramSpec `ebpf:"shadow__tcp_send_reset"`
-	TpBtfInetSockSetState *ebpf.ProgramSpec `ebpf:"tp_btf__inet_sock_set_state"`
-	TpBtfTcpDestroySock   *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_destroy_sock"`
-	TpBtfTcpReceiveReset  *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_receive_reset"`
-	TpBtfTcpSendReset     *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_send_reset"`
+	EmptyInetSockSetState  *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
+	IterTaskFile           *ebpf.ProgramSpec `ebpf:"iter__task_file"`
+	ReasonKfreeSkb         *ebpf.ProgramSpec `ebpf:"reason__kfree_skb"`
+	Reject4NfSendReset     *ebpf.ProgramSpec `ebpf:"reject4__nf_send_reset"`
+	Reject6NfSendReset6    *ebpf.ProgramSpec `ebpf:"reject6__nf_send_reset6"`
+	SampleClock            *ebpf.ProgramSpec `ebpf:"sample_clock"`
+	ShadowInetSockSetState *ebpf.ProgramSpec `ebpf:"shadow__inet_sock_set_state"`
+	ShadowTcpReceiveReset  *ebpf.ProgramSpec `ebpf:"shadow__tcp_receive_reset"`
+	ShadowTcpSendReset     *ebpf.ProgramSpec `ebpf:"shadow__tcp_send_reset"`
+	TpBtfInetSockSetState  *ebpf.ProgramSpec `ebpf:"tp_btf__inet_sock_set_state"`
+	TpBtfKfreeSkb          *ebpf.ProgramSpec `ebpf:"tp_btf__kfree_skb"`
+	TpBtfNetDevQueue       *ebpf.ProgramSpec `ebpf:"tp_btf__net_dev_queue"`
+	TpBtfTcpDestroySock    *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_destroy_sock"`
+	TpBtfTcpReceiveReset   *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_receive_reset"`
+	TpBtfTcpSendReset      *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_send_reset"`
 }
 
 // kernelMapSpecs contains maps before they are loaded into the kernel.
@@ -435,11 +479,16 @@ type kernelProgramSpecs struct {
 type kernelMapSpecs struct {
 	BusyCpus      *ebpf.MapSpec `ebpf:"busy_cpus"`
 	Counts        *ebpf.MapSpec `ebpf:"counts"`
+	Drafts        *ebpf.MapSpec `ebpf:"drafts"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	ListenerStops *ebpf.MapSpec `ebpf:"listener_stops"`
+	NetnsCounts   *ebpf.MapSpec `ebpf:"netns_counts"`
 	OwnProbes     *ebpf.MapSpec `ebpf:"own_probes"`
 	Processes     *ebpf.MapSpec `ebpf:"processes"`
 	SockOwners    *ebpf.MapSpec `ebpf:"sock_owners"`
+	Storms        *ebpf.MapSpec `ebpf:"storms"`
+	StormsAny     *ebpf.MapSpec `ebpf:"storms_any"`
+	StormsRest    *ebpf.MapSpec `ebpf:"storms_rest"`
 	Tombstones    *ebpf.MapSpec `ebpf:"tombstones"`
 }
 
@@ -447,25 +496,37 @@ type kernelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
-	DoubtsDone      *ebpf.VariableSpec `ebpf:"doubts_done"`
-	DoubtsMade      *ebpf.VariableSpec `ebpf:"doubts_made"`
-	Filters         *ebpf.VariableSpec `ebpf:"filters"`
-	KeepCloserEvent *ebpf.VariableSpec `ebpf:"keep_closer_event"`
-	KeepDirection   *ebpf.VariableSpec `ebpf:"keep_direction"`
-	KeepEndedBy     *ebpf.VariableSpec `ebpf:"keep_ended_by"`
-	KeepHolder      *ebpf.VariableSpec `ebpf:"keep_holder"`
-	KeepOwnerHow    *ebpf.VariableSpec `ebpf:"keep_owner_how"`
-	KeepRecordKind  *ebpf.VariableSpec `ebpf:"keep_record_kind"`
-	KeepResetEffect *ebpf.VariableSpec `ebpf:"keep_reset_effect"`
-	KeepResetEvent  *ebpf.VariableSpec `ebpf:"keep_reset_event"`
-	KeepResetFlags  *ebpf.VariableSpec `ebpf:"keep_reset_flags"`
-	KeepResetHook   *ebpf.VariableSpec `ebpf:"keep_reset_hook"`
-	KeepSocketKind  *ebpf.VariableSpec `ebpf:"keep_socket_kind"`
-	KeepStorm       *ebpf.VariableSpec `ebpf:"keep_storm"`
-	KeepStormKey    *ebpf.VariableSpec `ebpf:"keep_storm_key"`
-	KeepStormShape  *ebpf.VariableSpec `ebpf:"keep_storm_shape"`
-	ReadingCalls    *ebpf.VariableSpec `ebpf:"reading_calls"`
-	SelfTgid        *ebpf.VariableSpec `ebpf:"self_tgid"`
+	BudgetWindow     *ebpf.VariableSpec `ebpf:"budget_window"`
+	DoubtsDone       *ebpf.VariableSpec `ebpf:"doubts_done"`
+	DoubtsMade       *ebpf.VariableSpec `ebpf:"doubts_made"`
+	DropNotSpecified *ebpf.VariableSpec `ebpf:"drop_not_specified"`
+	DropReasons      *ebpf.VariableSpec `ebpf:"drop_reasons"`
+	Filters          *ebpf.VariableSpec `ebpf:"filters"`
+	FullBudget       *ebpf.VariableSpec `ebpf:"full_budget"`
+	FullUsed         *ebpf.VariableSpec `ebpf:"full_used"`
+	KeepCloserEvent  *ebpf.VariableSpec `ebpf:"keep_closer_event"`
+	KeepDirection    *ebpf.VariableSpec `ebpf:"keep_direction"`
+	KeepEndedBy      *ebpf.VariableSpec `ebpf:"keep_ended_by"`
+	KeepHolder       *ebpf.VariableSpec `ebpf:"keep_holder"`
+	KeepOwnerHow     *ebpf.VariableSpec `ebpf:"keep_owner_how"`
+	KeepRecordKind   *ebpf.VariableSpec `ebpf:"keep_record_kind"`
+	KeepResetEffect  *ebpf.VariableSpec `ebpf:"keep_reset_effect"`
+	KeepResetEvent   *ebpf.VariableSpec `ebpf:"keep_reset_event"`
+	KeepResetFlags   *ebpf.VariableSpec `ebpf:"keep_reset_flags"`
+	KeepResetHook    *ebpf.VariableSpec `ebpf:"keep_reset_hook"`
+	KeepSocketKind   *ebpf.VariableSpec `ebpf:"keep_socket_kind"`
+	KeepStorm        *ebpf.VariableSpec `ebpf:"keep_storm"`
+	KeepStormKey     *ebpf.VariableSpec `ebpf:"keep_storm_key"`
+	KeepStormShape   *ebpf.VariableSpec `ebpf:"keep_storm_shape"`
+	NewBudget        *ebpf.VariableSpec `ebpf:"new_budget"`
+	NewUsed          *ebpf.VariableSpec `ebpf:"new_used"`
+	PadSide          *ebpf.VariableSpec `ebpf:"pad_side"`
+	PadUsed          *ebpf.VariableSpec `ebpf:"pad_used"`
+	ReadingCalls     *ebpf.VariableSpec `ebpf:"reading_calls"`
+	SelfTgid         *ebpf.VariableSpec `ebpf:"self_tgid"`
+	ShutdownCall     *ebpf.VariableSpec `ebpf:"shutdown_call"`
+	StormSide        *ebpf.VariableSpec `ebpf:"storm_side"`
+	StormsMade       *ebpf.VariableSpec `ebpf:"storms_made"`
 }
 
 // kernelObjects contains all objects after they have been loaded into the kernel.
@@ -490,11 +551,16 @@ func (o *kernelObjects) Close() error {
 type kernelMaps struct {
 	BusyCpus      *ebpf.Map `ebpf:"busy_cpus"`
 	Counts        *ebpf.Map `ebpf:"counts"`
+	Drafts        *ebpf.Map `ebpf:"drafts"`
 	Events        *ebpf.Map `ebpf:"events"`
 	ListenerStops *ebpf.Map `ebpf:"listener_stops"`
+	NetnsCounts   *ebpf.Map `ebpf:"netns_counts"`
 	OwnProbes     *ebpf.Map `ebpf:"own_probes"`
 	Processes     *ebpf.Map `ebpf:"processes"`
 	SockOwners    *ebpf.Map `ebpf:"sock_owners"`
+	Storms        *ebpf.Map `ebpf:"storms"`
+	StormsAny     *ebpf.Map `ebpf:"storms_any"`
+	StormsRest    *ebpf.Map `ebpf:"storms_rest"`
 	Tombstones    *ebpf.Map `ebpf:"tombstones"`
 }
 
@@ -502,11 +568,16 @@ func (m *kernelMaps) Close() error {
 	return _KernelClose(
 		m.BusyCpus,
 		m.Counts,
+		m.Drafts,
 		m.Events,
 		m.ListenerStops,
+		m.NetnsCounts,
 		m.OwnProbes,
 		m.Processes,
 		m.SockOwners,
+		m.Storms,
+		m.StormsAny,
+		m.StormsRest,
 		m.Tombstones,
 	)
 }
@@ -515,50 +586,74 @@ func (m *kernelMaps) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
-	DoubtsDone      *ebpf.Variable `ebpf:"doubts_done"`
-	DoubtsMade      *ebpf.Variable `ebpf:"doubts_made"`
-	Filters         *ebpf.Variable `ebpf:"filters"`
-	KeepCloserEvent *ebpf.Variable `ebpf:"keep_closer_event"`
-	KeepDirection   *ebpf.Variable `ebpf:"keep_direction"`
-	KeepEndedBy     *ebpf.Variable `ebpf:"keep_ended_by"`
-	KeepHolder      *ebpf.Variable `ebpf:"keep_holder"`
-	KeepOwnerHow    *ebpf.Variable `ebpf:"keep_owner_how"`
-	KeepRecordKind  *ebpf.Variable `ebpf:"keep_record_kind"`
-	KeepResetEffect *ebpf.Variable `ebpf:"keep_reset_effect"`
-	KeepResetEvent  *ebpf.Variable `ebpf:"keep_reset_event"`
-	KeepResetFlags  *ebpf.Variable `ebpf:"keep_reset_flags"`
-	KeepResetHook   *ebpf.Variable `ebpf:"keep_reset_hook"`
-	KeepSocketKind  *ebpf.Variable `ebpf:"keep_socket_kind"`
-	KeepStorm       *ebpf.Variable `ebpf:"keep_storm"`
-	KeepStormKey    *ebpf.Variable `ebpf:"keep_storm_key"`
-	KeepStormShape  *ebpf.Variable `ebpf:"keep_storm_shape"`
-	ReadingCalls    *ebpf.Variable `ebpf:"reading_calls"`
-	SelfTgid        *ebpf.Variable `ebpf:"self_tgid"`
+	BudgetWindow     *ebpf.Variable `ebpf:"budget_window"`
+	DoubtsDone       *ebpf.Variable `ebpf:"doubts_done"`
+	DoubtsMade       *ebpf.Variable `ebpf:"doubts_made"`
+	DropNotSpecified *ebpf.Variable `ebpf:"drop_not_specified"`
+	DropReasons      *ebpf.Variable `ebpf:"drop_reasons"`
+	Filters          *ebpf.Variable `ebpf:"filters"`
+	FullBudget       *ebpf.Variable `ebpf:"full_budget"`
+	FullUsed         *ebpf.Variable `ebpf:"full_used"`
+	KeepCloserEvent  *ebpf.Variable `ebpf:"keep_closer_event"`
+	KeepDirection    *ebpf.Variable `ebpf:"keep_direction"`
+	KeepEndedBy      *ebpf.Variable `ebpf:"keep_ended_by"`
+	KeepHolder       *ebpf.Variable `ebpf:"keep_holder"`
+	KeepOwnerHow     *ebpf.Variable `ebpf:"keep_owner_how"`
+	KeepRecordKind   *ebpf.Variable `ebpf:"keep_record_kind"`
+	KeepResetEffect  *ebpf.Variable `ebpf:"keep_reset_effect"`
+	KeepResetEvent   *ebpf.Variable `ebpf:"keep_reset_event"`
+	KeepResetFlags   *ebpf.Variable `ebpf:"keep_reset_flags"`
+	KeepResetHook    *ebpf.Variable `ebpf:"keep_reset_hook"`
+	KeepSocketKind   *ebpf.Variable `ebpf:"keep_socket_kind"`
+	KeepStorm        *ebpf.Variable `ebpf:"keep_storm"`
+	KeepStormKey     *ebpf.Variable `ebpf:"keep_storm_key"`
+	KeepStormShape   *ebpf.Variable `ebpf:"keep_storm_shape"`
+	NewBudget        *ebpf.Variable `ebpf:"new_budget"`
+	NewUsed          *ebpf.Variable `ebpf:"new_used"`
+	PadSide          *ebpf.Variable `ebpf:"pad_side"`
+	PadUsed          *ebpf.Variable `ebpf:"pad_used"`
+	ReadingCalls     *ebpf.Variable `ebpf:"reading_calls"`
+	SelfTgid         *ebpf.Variable `ebpf:"self_tgid"`
+	ShutdownCall     *ebpf.Variable `ebpf:"shutdown_call"`
+	StormSide        *ebpf.Variable `ebpf:"storm_side"`
+	StormsMade       *ebpf.Variable `ebpf:"storms_made"`
 }
 
 // kernelPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelPrograms struct {
-	EmptyInetSockSetState *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
-	IterTaskFile          *ebpf.Program `ebpf:"iter__task_file"`
-	SampleClock           *ebpf.Program `ebpf:"sample_clock"`
-	ShadowTcpReceiveReset *ebpf.Program `ebpf:"shadow__tcp_receive_reset"`
-	ShadowTcpSendReset    *ebpf.Program `ebpf:"shadow__tcp_send_reset"`
-	TpBtfInetSockSetState *ebpf.Program `ebpf:"tp_btf__inet_sock_set_state"`
-	TpBtfTcpDestroySock   *ebpf.Program `ebpf:"tp_btf__tcp_destroy_sock"`
-	TpBtfTcpReceiveReset  *ebpf.Program `ebpf:"tp_btf__tcp_receive_reset"`
-	TpBtfTcpSendReset     *ebpf.Program `ebpf:"tp_btf__tcp_send_reset"`
+	EmptyInetSockSetState  *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
+	IterTaskFile           *ebpf.Program `ebpf:"iter__task_file"`
+	ReasonKfreeSkb         *ebpf.Program `ebpf:"reason__kfree_skb"`
+	Reject4NfSendReset     *ebpf.Program `ebpf:"reject4__nf_send_reset"`
+	Reject6NfSendReset6    *ebpf.Program `ebpf:"reject6__nf_send_reset6"`
+	SampleClock            *ebpf.Program `ebpf:"sample_clock"`
+	ShadowInetSockSetState *ebpf.Program `ebpf:"shadow__inet_sock_set_state"`
+	ShadowTcpReceiveReset  *ebpf.Program `ebpf:"shadow__tcp_receive_reset"`
+	ShadowTcpSendReset     *ebpf.Program `ebpf:"shadow__tcp_send_reset"`
+	TpBtfInetSockSetState  *ebpf.Program `ebpf:"tp_btf__inet_sock_set_state"`
+	TpBtfKfreeSkb          *ebpf.Program `ebpf:"tp_btf__kfree_skb"`
+	TpBtfNetDevQueue       *ebpf.Program `ebpf:"tp_btf__net_dev_queue"`
+	TpBtfTcpDestroySock    *ebpf.Program `ebpf:"tp_btf__tcp_destroy_sock"`
+	TpBtfTcpReceiveReset   *ebpf.Program `ebpf:"tp_btf__tcp_receive_reset"`
+	TpBtfTcpSendReset      *ebpf.Program `ebpf:"tp_btf__tcp_send_reset"`
 }
 
 func (p *kernelPrograms) Close() error {
 	return _KernelClose(
 		p.EmptyInetSockSetState,
 		p.IterTaskFile,
+		p.ReasonKfreeSkb,
+		p.Reject4NfSendReset,
+		p.Reject6NfSendReset6,
 		p.SampleClock,
+		p.ShadowInetSockSetState,
 		p.ShadowTcpReceiveReset,
 		p.ShadowTcpSendReset,
 		p.TpBtfInetSockSetState,
+		p.TpBtfKfreeSkb,
+		p.TpBtfNetDevQueue,
 		p.TpBtfTcpDestroySock,
 		p.TpBtfTcpReceiveReset,
 		p.TpBtfTcpSendReset,

@@ -17,6 +17,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 )
 
 // ErrRequiredHook says that a hook without which there is no answer could not
@@ -30,13 +31,19 @@ type Options struct {
 	// ForeignPIDs says that this pid namespace is not the host's: our own pid
 	// is another process's in the kernel's eyes.
 	ForeignPIDs bool
+	// Firewall attaches the hook that sees netfilter's resets, at a cost for
+	// every packet that leaves.
+	Firewall bool
+	// Rate is about how many records a second are told in full; the others are
+	// counted in storms. 0: no bound.
+	Rate uint32
 }
 
 // Live is an attached tracer.
 type Live struct {
 	coll   *ebpf.Collection
 	extra  []*ebpf.Collection
-	links  []link.Link
+	links  map[string]link.Link // by hook
 	ring   *ringbuf.Reader
 	record ringbuf.Record
 	First  []Holder // what the walk at start found
@@ -44,6 +51,7 @@ type Live struct {
 	states []HookState
 	names  Names
 	log    zerolog.Logger
+	types  *btf.Cache // while Open runs
 
 	walkIter *link.Iter
 	done     atomic.Uint64
@@ -51,18 +59,21 @@ type Live struct {
 	detached bool
 
 	missedStates uint64
+	drops        drops
+	storms       storms
 }
 
 // Open loads and attaches the hooks and walks the descriptors that are open
 // already. On error the states of the hooks are in the returned Live where the
 // error is ErrRequiredHook.
 func Open(opts Options) (*Live, error) {
-	l := &Live{progs: map[string]*ebpf.Program{}, log: opts.Log}
+	l := &Live{progs: map[string]*ebpf.Program{}, links: map[string]link.Link{}, log: opts.Log}
 	if err := rlimit.RemoveMemlock(); err != nil {
 		// Since 5.11 maps are charged to the memory cgroup, so this is no error.
 		l.log.Debug().Err(err).Msg("memlock limit not raised")
 	}
-	kernel, err := btf.LoadKernelSpec()
+	l.types = btf.NewCache() // for all programs: reading the kernel's types takes 30 ms
+	kernel, err := l.types.Kernel()
 	if err != nil {
 		return l, l.noHook(fmt.Errorf("read the kernel's BTF (/sys/kernel/btf/vmlinux, kernel option CONFIG_DEBUG_INFO_BTF): %w", err))
 	}
@@ -73,10 +84,10 @@ func Open(opts Options) (*Live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read embedded programs: %w", err)
 	}
-	if err := setConstants(spec, opts); err != nil {
+	if err := setConstants(spec, opts, &l.names); err != nil {
 		return nil, err
 	}
-	if err := l.attachAll(spec, kernel); err != nil {
+	if err := l.attachAll(spec, kernel, opts); err != nil {
 		l.Close()
 		return l, err
 	}
@@ -85,27 +96,35 @@ func Open(opts Options) (*Live, error) {
 		return nil, fmt.Errorf("open ring buffer: %w", err)
 	}
 	// Reading the kernel types leaves garbage behind that nobody needs any more.
+	l.types = nil
 	debug.FreeOSMemory()
 	return l, nil
 }
 
-func setConstants(spec *ebpf.CollectionSpec, opts Options) error {
+func setConstants(spec *ebpf.CollectionSpec, opts Options, names *Names) error {
 	wire, err := opts.Filter.wire()
 	if err != nil {
 		return err
-	}
-	if err := spec.Variables["filters"].Set(wire); err != nil {
-		return fmt.Errorf("set filters: %w", err)
-	}
-	if err := spec.Variables["reading_calls"].Set(readingCalls()); err != nil {
-		return fmt.Errorf("set system calls that only read: %w", err)
 	}
 	self := uint32(os.Getpid())
 	if opts.ForeignPIDs {
 		self = ^uint32(0) // nobody's: pids end at 2^22
 	}
-	if err := spec.Variables["self_tgid"].Set(self); err != nil {
-		return fmt.Errorf("set own pid: %w", err)
+	reasons, plain := dropReasons(names)
+	full := opts.Rate / 4
+	if opts.Rate > 0 {
+		full = max(full, 1)
+	}
+	for _, c := range []struct {
+		name  string
+		value any
+	}{
+		{"filters", wire}, {"reading_calls", readingCalls()}, {"self_tgid", self}, {"shutdown_call", uint32(unix.SYS_SHUTDOWN)},
+		{"drop_reasons", reasons}, {"drop_not_specified", plain}, {"full_budget", full}, {"new_budget", opts.Rate - full},
+	} {
+		if err := spec.Variables[c.name].Set(c.value); err != nil {
+			return fmt.Errorf("set %s: %w", c.name, err)
+		}
 	}
 	return nil
 }
@@ -113,7 +132,7 @@ func setConstants(spec *ebpf.CollectionSpec, opts Options) error {
 // attachAll loads each hook's programs in collections that share the maps of
 // the first, so that an optional one that this kernel refuses costs only
 // itself.
-func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
+func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Options) error {
 	base := spec.Copy()
 	base.Programs = nil
 	coll, err := ebpf.NewCollection(base)
@@ -124,8 +143,15 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
 	var missing error
 	for _, h := range Hooks {
 		st := HookState{Hook: h}
+		if h.OnRequest != "" {
+			st.Err = l.request(opts)
+		}
+		if st.Err != nil {
+			l.states = append(l.states, st)
+			continue
+		}
 		for _, c := range h.Candidates {
-			if st.Err = l.attach(spec, kernel, c); st.Err == nil {
+			if st.Err = l.attach(spec, kernel, h.Name, c); st.Err == nil {
 				st.Attached, st.Program = true, c.Program
 				break
 			}
@@ -138,7 +164,25 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
 	return missing
 }
 
-func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, c Candidate) error {
+// request tells whether the hook for every packet is asked for and needed.
+func (l *Live) request(opts Options) error {
+	switch {
+	case !opts.Firewall:
+		return ErrNotRequested
+	case l.links["firewall-ipv4"] != nil && l.links["firewall-ipv6"] != nil:
+		return ErrNotNeeded
+	}
+	// One of them would tell each reset twice.
+	for _, name := range []string{"firewall-ipv4", "firewall-ipv6"} {
+		if lnk := l.links[name]; lnk != nil {
+			lnk.Close()
+			delete(l.links, name)
+		}
+	}
+	return nil
+}
+
+func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, c Candidate) error {
 	if c.Args > 0 {
 		switch n := tracepointArgs(kernel, c.Target); {
 		case n < 0:
@@ -149,7 +193,12 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, c Candidate) 
 	}
 	one := spec.Copy()
 	one.Programs = map[string]*ebpf.ProgramSpec{c.Program: spec.Programs[c.Program]}
-	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps})
+	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps, Cache: l.types})
+	if err != nil && c.Kind == "fentry" {
+		// The library's words for it would be about memory limits.
+		l.log.Debug().Err(err).Str("program", c.Program).Msg("not loaded")
+		return fmt.Errorf("this kernel has no function %s, or lets no BPF program attach to its functions (fentry)", c.Target)
+	}
 	if err != nil {
 		return fmt.Errorf("load %s: %w", c.Program, err)
 	}
@@ -157,12 +206,12 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, c Candidate) 
 	prog := coll.Programs[c.Program]
 	l.progs[c.Program] = prog
 	switch c.Kind {
-	case "tp_btf":
+	case "tp_btf", "fentry":
 		lnk, err := link.AttachTracing(link.TracingOptions{Program: prog})
 		if err != nil {
 			return fmt.Errorf("attach %s: %w", c.Program, err)
 		}
-		l.links = append(l.links, lnk)
+		l.links[hook] = lnk
 	case "iter":
 		it, err := link.AttachIter(link.IterOptions{Program: prog})
 		if err != nil {

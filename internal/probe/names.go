@@ -16,8 +16,9 @@ type Names struct {
 	Reasons map[uint16]string `json:"reasons"` // reset reasons without SK_RST_REASON_
 	// DropReasons are reasons of kfree_skb without SKB_DROP_REASON_; new ones move
 	// the numbers in most releases.
-	DropReasons map[uint16]string `json:"drop_reasons"`
-	HZ          uint32            `json:"hz"` // timer ticks a second; 0 where unknown
+	DropReasons      map[uint16]string `json:"drop_reasons"`
+	DropNotSpecified uint16            `json:"drop_not_specified"`
+	HZ               uint32            `json:"hz"` // timer ticks a second; 0 where unknown
 }
 
 // kernelTCPStates is what include/net/tcp_states.h has had since 4.4; it is
@@ -49,8 +50,22 @@ func readNames(spec *btf.Spec) (Names, error) {
 	if err := enumNames(spec, "sk_rst_reason", "SK_RST_REASON_", n.Reasons); err != nil {
 		return n, err
 	}
-	return n, enumNames(spec, "skb_drop_reason", "SKB_DROP_REASON_", n.DropReasons)
+	err := enumNames(spec, "skb_drop_reason", "SKB_DROP_REASON_", n.DropReasons)
+	for number, name := range n.DropReasons {
+		if name == notSpecified {
+			n.DropNotSpecified = number
+			delete(n.DropReasons, number)
+		}
+	}
+	for number, name := range n.Reasons {
+		if name == notSpecified {
+			delete(n.Reasons, number)
+		}
+	}
+	return n, err
 }
+
+const notSpecified = "NOT_SPECIFIED"
 
 // enumNames fills in the names of an enum; a kernel that lacks it has none.
 func enumNames(spec *btf.Spec, name, prefix string, into map[uint16]string) error {
@@ -63,7 +78,7 @@ func enumNames(spec *btf.Spec, name, prefix string, into map[uint16]string) erro
 		return fmt.Errorf("read enum %s from kernel BTF: %w", name, err)
 	}
 	for _, v := range reasons.Values {
-		if s := strings.TrimPrefix(v.Name, prefix); s != "MAX" && s != "NOT_SPECIFIED" && v.Value <= 0xffff {
+		if s := strings.TrimPrefix(v.Name, prefix); s != "MAX" && v.Value <= 0xffff {
 			into[uint16(v.Value)] = s
 		}
 	}

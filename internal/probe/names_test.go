@@ -20,6 +20,9 @@ type reading struct {
 	Process *event.Process
 	Source  event.OwnerSource
 	Answers []bool
+	Actor   *event.Process
+	Acted   bool
+	Key     [2]uint32
 }
 
 func read(e *ResetEvent) reading {
@@ -27,26 +30,26 @@ func read(e *ResetEvent) reading {
 	if err != nil {
 		return reading{}
 	}
+	actor, acted := Actor(e)
+	seq, second, _ := PairKey(e)
 	return reading{r, Process(&e.Owner), Source(e), []bool{
 		Sent(e), Doubtful(e), SingleReference(e), Listened(e), Orphan(e), Triggered(e), MayBeFalse(e), WantsTombstone(e), ClosedByOwner(e), Listening(e),
-	}}
+	}, Process(actor), acted, [2]uint32{seq, second}}
 }
 
 // unread are the wire fields that no record shows, with the reason.
 var unread = map[string]string{
-	"Kind":       "Decode has looked at it",
-	"Cookie":     "joins records of one socket in the pipeline; never printed",
-	"SndUna":     "kept in recordings for later evidence",
-	"TriggerSeq": "kept in recordings for later evidence",
-	"TriggerAck": "kept in recordings for later evidence",
-	"Pad":        "zero",
+	"Kind":   "Decode has looked at it",
+	"Cookie": "joins records of one socket in the pipeline; never printed",
+	"Pad":    "zero",
+	"SndUna": "what is unacknowledged is counted in storms",
 }
 
 // TestEveryWireFieldIsUsed changes each field of each kind of record: what
 // nothing reads has no place on the wire.
 func TestEveryWireFieldIsUsed(t *testing.T) {
 	used, all := map[string]bool{}, []string{}
-	for _, make := range []func() ResetEvent{fullReset, listenReset, timewaitReset, bareReset, receivedReset} {
+	for _, make := range []func() ResetEvent{fullReset, listenReset, timewaitReset, bareReset, receivedReset, refusedReset} {
 		base := make()
 		before := read(&base)
 		all = all[:0]
@@ -104,10 +107,10 @@ func change(v reflect.Value) {
 
 // TestEveryFlagIsUsed does the same for the bits of flags.
 func TestEveryFlagIsUsed(t *testing.T) {
-	const last = kernelResetFlagsRESET_COUNTERS
+	const last = kernelResetFlagsRESET_ACTOR
 	for f := kernelResetFlags(1); f <= last; f <<= 1 {
 		used := false
-		for _, e := range []ResetEvent{fullReset(), listenReset(), timewaitReset(), bareReset(), receivedReset()} {
+		for _, e := range []ResetEvent{fullReset(), listenReset(), timewaitReset(), bareReset(), receivedReset(), refusedReset()} {
 			before := read(&e)
 			e.Flags ^= uint32(f)
 			used = used || cmp.Diff(before, read(&e), cmpAddr) != ""

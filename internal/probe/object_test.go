@@ -2,6 +2,7 @@ package probe
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -21,15 +22,17 @@ func programs(t *testing.T) map[string]*ebpf.ProgramSpec {
 }
 
 // TestNoDataPathHook: attribution must cost nothing where data is sent,
-// received or accepted, so no program attaches outside these places.
+// received or accepted, so no program attaches outside these places. kfree_skb
+// is not on that path; net_dev_queue is, and only on request.
 func TestNoDataPathHook(t *testing.T) {
-	tracepoints := []string{"tcp_send_reset", "tcp_receive_reset", "inet_sock_set_state", "tcp_destroy_sock"}
+	tracepoints := []string{"tcp_send_reset", "tcp_receive_reset", "inet_sock_set_state", "tcp_destroy_sock", "kfree_skb", "net_dev_queue"}
 	met := map[string]bool{}
 	for name, p := range programs(t) {
 		switch {
 		case p.Type == ebpf.Tracing && p.AttachType == ebpf.AttachTraceRawTp && slices.Contains(tracepoints, p.AttachTo):
 			met[p.AttachTo] = true
 		case p.Type == ebpf.Tracing && p.AttachType == ebpf.AttachTraceIter && p.AttachTo == "task_file":
+		case p.Type == ebpf.Tracing && p.AttachType == ebpf.AttachTraceFEntry && strings.HasPrefix(p.AttachTo, "nf_send_reset"):
 		case p.Type == ebpf.Syscall && p.AttachTo == "":
 		default:
 			t.Errorf("%s is a %v program for %q (%v): not one of the tracepoints %v, the descriptor walk or a plain call",
@@ -58,6 +61,11 @@ func TestHooksTable(t *testing.T) {
 			t.Errorf("two hooks are called %s", h.Name)
 		}
 		names[h.Name] = true
+		for _, c := range h.Candidates {
+			if c.Target == "net_dev_queue" && h.OnRequest == "" {
+				t.Errorf("hook %s runs for every packet and is attached without being asked for", h.Name)
+			}
+		}
 		order = append(order, h.Name)
 		for _, c := range h.Candidates {
 			checkCandidate(t, progs, c)
@@ -89,7 +97,7 @@ func checkCandidate(t *testing.T, progs map[string]*ebpf.ProgramSpec, c Candidat
 	if p.AttachTo != c.Target {
 		t.Errorf("%s attaches to %q, the table says %q", c.Program, p.AttachTo, c.Target)
 	}
-	want := map[string]ebpf.AttachType{"tp_btf": ebpf.AttachTraceRawTp, "iter": ebpf.AttachTraceIter, "syscall": ebpf.AttachNone}
+	want := map[string]ebpf.AttachType{"tp_btf": ebpf.AttachTraceRawTp, "fentry": ebpf.AttachTraceFEntry, "iter": ebpf.AttachTraceIter, "syscall": ebpf.AttachNone}
 	at, known := want[c.Kind]
 	if !known || (c.Kind != "syscall" && p.AttachType != at) {
 		t.Errorf("%s is for %v, the table says %q", c.Program, p.AttachType, c.Kind)

@@ -1,7 +1,11 @@
 package probe
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
+
+	"github.com/cilium/ebpf"
 
 	"rstwhy/internal/event"
 )
@@ -16,27 +20,33 @@ type (
 func StormOf(e *ResetEvent) StormKey {
 	k := StormKey{
 		OwnerStartNs: e.Owner.StartNs, OwnerTgid: e.Owner.Tgid, PeerAddr: e.PeerAddr, Netns: e.Netns,
-		Flags: e.Flags & stormFlags, LocalPort: e.LocalPort, Reason: e.Reason, DropReason: e.DropReason,
+		Flags: e.Flags & stormFlags, Reason: e.Reason, DropReason: e.DropReason,
 		Hook: e.Hook, Direction: e.Direction, Socket: e.Socket, State: e.State, PrevState: e.PrevState,
 		TwSubstate: e.TwSubstate, LeftState: e.LeftState, TriggerFlags: e.TriggerFlags, Ended: e.Ended,
 		Shutdown: e.Shutdown, How: e.How, Effect: e.Effect,
 	}
-	for bit, is := range map[kernelStormShape]bool{
-		kernelStormShapeSHAPE_UNREAD:       e.RcvNxt != e.CopiedSeq,
-		kernelStormShapeSHAPE_PROBES:       e.ProbesOut > 0,
-		kernelStormShapeSHAPE_USER_TIMEOUT: e.UserTimeoutMs > 0,
-		kernelStormShapeSHAPE_LINGER_TIME:  e.LingerJiffies > 0,
-		kernelStormShapeSHAPE_LINGER2:      e.Linger2 < 0,
-		kernelStormShapeSHAPE_SEGMENT_DATA: e.TriggerLen > 0,
-		kernelStormShapeSHAPE_OVERFLOW:     e.Backlog > e.MaxBacklog,
-		kernelStormShapeSHAPE_UNACKED:      e.SndNxt != e.SndUna,
-	} {
+	if has(e, kernelResetFlagsRESET_ACTIVE_OPEN) || e.State == synSent {
+		k.PeerPort = e.PeerPort
+	} else {
+		k.LocalPort = e.LocalPort
+	}
+	set := func(bit kernelStormShape, is bool) {
 		if is {
 			k.Shape |= uint8(bit)
 		}
 	}
+	set(kernelStormShapeSHAPE_UNREAD, e.RcvNxt != e.CopiedSeq && e.Socket == uint8(kernelSocketKindSOCKET_FULL))
+	set(kernelStormShapeSHAPE_PROBES, e.ProbesOut > 0)
+	set(kernelStormShapeSHAPE_USER_TIMEOUT, e.UserTimeoutMs > 0)
+	set(kernelStormShapeSHAPE_LINGER_TIME, e.LingerJiffies > 0)
+	set(kernelStormShapeSHAPE_LINGER2, e.Linger2 < 0)
+	set(kernelStormShapeSHAPE_SEGMENT_DATA, e.TriggerLen > 0)
+	set(kernelStormShapeSHAPE_OVERFLOW, e.Backlog > e.MaxBacklog)
+	set(kernelStormShapeSHAPE_UNACKED, e.SndNxt != e.SndUna)
 	return k
 }
+
+const synSent = 2 // TCP_SYN_SENT is ABI (include/net/tcp_states.h)
 
 // stormFlags leaves out what differs between resets of one cause.
 const stormFlags = ^uint32(kernelResetFlagsRESET_DOUBT | kernelResetFlagsRESET_RECOVERED | kernelResetFlagsRESET_NAT)
@@ -67,6 +77,104 @@ func Sample(k *StormKey, s *Storm) ResetEvent {
 	e.SndNxt = is(kernelStormShapeSHAPE_UNACKED)
 	e.BytesSent = uint64(is(kernelStormShapeSHAPE_UNACKED))
 	return e
+}
+
+// Counted is one storm of a second.
+type Counted struct {
+	Key   StormKey
+	Count Storm
+}
+
+// storms remembers what was taken.
+type storms struct{ made uint64 }
+
+// Storms takes what was counted on the side of the maps that rests since the
+// call before, and lets that side work: a program that began before the turn has
+// ended by the next call, if calls are some 100 ms apart. After Detach it takes
+// both sides.
+func (l *Live) Storms() ([]Counted, error) {
+	made := l.coll.Variables["storms_made"]
+	side := l.coll.Variables["storm_side"]
+	var now uint64
+	var working uint32
+	if err := errors.Join(made.Get(&now), side.Get(&working)); err != nil {
+		return nil, fmt.Errorf("read storms: %w", err)
+	}
+	if now == l.storms.made && !l.detached {
+		return nil, nil
+	}
+	var out []Counted
+	left := false
+	for _, name := range []string{"storms", "storms_any", "storms_rest"} {
+		got, more, err := l.takeStorms(l.coll.Maps[name], uint8(working))
+		if err != nil {
+			return out, err
+		}
+		out = append(out, got...)
+		left = left || more
+	}
+	if !left {
+		l.storms.made = now
+	}
+	if err := side.Set(1 - working&1); err != nil {
+		return out, fmt.Errorf("turn storms: %w", err)
+	}
+	return out, nil
+}
+
+// takeStorms reads a map and deletes what the resting side has; left tells that
+// the working side has something.
+func (l *Live) takeStorms(m *ebpf.Map, working uint8) (out []Counted, left bool, err error) {
+	keys, values := make([]StormKey, m.MaxEntries()), make([]Storm, m.MaxEntries())
+	var cursor ebpf.MapBatchCursor
+	n, err := m.BatchLookup(&cursor, keys, values, nil)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil, false, fmt.Errorf("read storms: %w", err)
+	}
+	for i := range n {
+		if !l.detached && keys[i].Side == working {
+			left = true
+			continue
+		}
+		if err := m.Delete(&keys[i]); err != nil {
+			return out, left, fmt.Errorf("take storm: %w", err)
+		}
+		keys[i].Side = 0
+		if values[i].Count > 0 {
+			out = append(out, Counted{keys[i], values[i]})
+		}
+	}
+	return out, left, nil
+}
+
+// Hits are the hits of the hooks in one network namespace, filtered ones
+// included.
+type Hits struct{ Sent, Received, Refused, Firewall uint64 }
+
+// NetNSHits gives them by the namespace's inode number.
+func (l *Live) NetNSHits() (map[uint32]Hits, error) {
+	out := map[uint32]Hits{}
+	if l.coll == nil {
+		return out, nil
+	}
+	var ns uint32
+	var per []kernelNetnsHits
+	it := l.coll.Maps["netns_counts"].Iterate()
+	for it.Next(&ns, &per) {
+		var sum Hits
+		for i := range per {
+			h := &per[i].Hits
+			sum.Sent += h[kernelResetHookHOOK_SEND]
+			sum.Received += h[kernelResetHookHOOK_RECEIVE]
+			sum.Refused += h[kernelResetHookHOOK_DROP]
+			sum.Firewall += h[kernelResetHookHOOK_FIREWALL]
+		}
+		out[ns] = sum
+	}
+	if err := it.Err(); err != nil {
+		return out, fmt.Errorf("read hits by network namespace: %w", err)
+	}
+	return out, nil
 }
 
 // StormRemote is the remote address of a storm, as a prefix of all addresses
@@ -102,7 +210,6 @@ func PairKey(e *ResetEvent) (seq, second uint32, ok bool) {
 		}
 		return seq, second, true
 	case kernelResetHookHOOK_RECEIVE:
-		const synSent = 2 // TCP_SYN_SENT is ABI (include/net/tcp_states.h)
 		if e.State != synSent {
 			seq = e.RcvNxt
 		}
@@ -115,7 +222,11 @@ func PairKey(e *ResetEvent) (seq, second uint32, ok bool) {
 
 func (n *Names) hook(e *ResetEvent, r *event.Reset) {
 	killed, ignored, unknown, refused := event.EffectKilled, event.EffectIgnored, event.EffectUnknown, event.EffectRefused
-	switch kernelResetHook(e.Hook) {
+	hook := kernelResetHook(e.Hook)
+	if hook == 0 && !Sent(e) {
+		hook = kernelResetHookHOOK_RECEIVE // a recording older than this field
+	}
+	switch hook {
 	case kernelResetHookHOOK_RECEIVE:
 		r.Hook, r.Effect = event.HookReceive, &killed
 		if n.States[e.State] == "SYN_SENT" {

@@ -51,6 +51,12 @@ func (j *JSON) Reset(r *event.Reset, _ Explained) error {
 
 // Storm appends a count of resets that were not told one by one.
 func (j *JSON) Storm(s *event.Storm) error {
+	if v := s.Verdict; v != nil && (v.Because == nil || v.Do == nil) {
+		storm, verdict := *s, *v
+		verdict.Because, verdict.Do = list(v.Because), list(v.Do)
+		storm.Verdict = &verdict
+		s = &storm
+	}
 	if err := j.write(s); err != nil {
 		return fmt.Errorf("write storm as JSON: %w", err)
 	}

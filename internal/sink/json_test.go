@@ -16,10 +16,14 @@ import (
 func TestJSONGolden(t *testing.T) {
 	var out bytes.Buffer
 	j := NewJSON(&out)
-	for _, s := range samples() {
+	for _, s := range append(samples(), shared()...) {
 		if err := j.Reset(&s.r, s.x); err != nil {
 			t.Fatal(err)
 		}
+	}
+	storm := squall()
+	if err := j.Storm(&storm); err != nil {
+		t.Fatal(err)
 	}
 	sum := session()
 	if err := j.Summary(&sum); err != nil {
@@ -98,13 +102,16 @@ func TestJSONListsAreNeverNull(t *testing.T) {
 	if r.Verdict.Do != nil {
 		t.Error("the caller's record was changed")
 	}
+	if err := j.Storm(&event.Storm{Verdict: &event.Verdict{Rule: "in a storm"}}); err != nil {
+		t.Fatal(err)
+	}
 	if err := j.Summary(&event.Summary{Verdicts: []event.VerdictTally{{Rule: "r"}}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := j.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"because":[],"do":[]`, `"by_cause":[]`, `"do":[]}]`, `"zookeeper_servers":[]`, `"warnings":[]`} {
+	for _, want := range []string{`"because":[],"do":[]`, `"by_cause":[]`, `"do":[]}]`, `"zookeeper_servers":[]`, `"checks":[]`, `"gaps":[]`, `"others":[]`, `"in a storm","title":"","confidence":"","because":[],"do":[]`, `"warnings":[]`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s is missing in %s", want, out.String())
 		}
@@ -154,6 +161,7 @@ func BenchmarkText(b *testing.B) {
 	s := samples()[0]
 	b.ReportAllocs()
 	for b.Loop() {
+		s.r.Time = s.r.Time.Add(foldWindow / foldAfter) // as fast as nothing is folded
 		if err := x.Reset(&s.r, s.x); err != nil {
 			b.Fatal(err)
 		}

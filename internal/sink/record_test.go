@@ -37,6 +37,8 @@ func end(s string) event.Endpoint {
 	return event.Endpoint{Address: ap.Addr(), Port: ap.Port()}
 }
 
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
 func at(s string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
@@ -57,7 +59,12 @@ type sample struct {
 }
 
 func base(id, when string, dir event.Direction, local, peer string) event.Reset {
+	hook, effect := event.HookSend, (*event.Effect)(nil)
+	if dir == event.Received {
+		hook, effect = event.HookReceive, new(event.EffectKilled)
+	}
 	return event.Reset{
+		Hook: hook, Effect: effect, Packets: 1,
 		Type: "reset", Schema: event.Schema, Host: "h", ID: id, Time: at(when), Direction: dir,
 		Local: end(local), Peer: end(peer), NetNS: 4026531840, Socket: event.SocketFull, OwnerSource: event.SourceNone,
 	}
@@ -108,6 +115,14 @@ func samples() []sample {
 	}
 }
 
+// squall is a storm of refused connection attempts.
+func squall() event.Storm {
+	return event.Storm{
+		Type: "storm", Schema: event.Schema, Host: "h", Time: at("2026-11-24T00:00:10.5Z"), DurationNS: 998_000_000, Count: 4213,
+		Direction: event.Sent, Cause: "closed-port", LocalPort: 8080, Remote: netip.MustParsePrefix("192.168.4.9/32"), NetNS: 4026531840,
+	}
+}
+
 const evil = "a\x1b]0;pwned\x07\n2026 SENT\tgood[1]\x9b31m\u009b2J\u202egnp.exe\u2066x\u200b\ufeff\xff\xfe e\u0301\u0301\u0301\u0301 \u3164日本語"
 
 // hostile is a record in which every string that others write attacks the
@@ -122,6 +137,9 @@ func hostile(s string) sample {
 	r.ZooKeeper = &event.ZooKeeper{Role: event.RoleClient,
 		Server: &event.Server{Version: s, Mode: s, Outcome: event.Outcome(s)},
 		Client: &event.Client{Version: s, Transport: s}}
+	evilOne := event.Process{PID: 1, Comm: s, Label: s, Exe: s, Cmdline: s, Cgroup: s, ContainerID: s}
+	r.DropReason, r.Twin, r.TwinOwner, r.Others = &s, &s, &evilOne, []event.Process{evilOne, evilOne}
+	r.Actor = &event.Actor{Kind: event.ActorKind(s), Process: &evilOne}
 	r.Verdict = &event.Verdict{Rule: s, Title: s, Confidence: event.Confidence(s), Because: []string{s}, Do: []string{s, s}}
 	return sample{r, Explained{s, ""}}
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"rstwhy/internal/event"
 )
@@ -27,7 +28,7 @@ type report struct {
 
 // Summary prints what the session amounts to, for a reader who was not there.
 func (t *Text) Summary(s *event.Summary) error {
-	r := &report{b: t.buf[:0], width: reportWidth, paint: t.paint}
+	r := &report{b: t.turn(t.buf[:0], time.Time{}), width: reportWidth, paint: t.paint}
 	if t.opt.Width > 0 {
 		r.width = min(r.width, t.opt.Width)
 	}
@@ -43,6 +44,8 @@ func (t *Text) Summary(s *event.Summary) error {
 	}
 	r.servers(s.Servers)
 	r.verdicts(s.Verdicts)
+	r.checks(s.Checks)
+	r.gaps(s.Gaps)
 	if len(s.Warnings) > 0 {
 		r.title("Warnings")
 		for _, w := range s.Warnings {
@@ -54,27 +57,6 @@ func (t *Text) Summary(s *event.Summary) error {
 		return fmt.Errorf("write summary as text: %w", err)
 	}
 	return nil
-}
-
-func (r *report) totals(s *event.Summary) {
-	r.line("")
-	r.prose(fmt.Sprintf("%s: %s sent, %d received; %d lost, %s unknown", span(s.DurationNS),
-		plural(s.Sent, "reset"), s.Received, s.Account.Lost, plural(s.OwnersUnknown, "owner")), 0)
-	a := s.Account
-	// An empty account is that of a source without hooks.
-	if a == (event.Account{}) {
-		return
-	}
-	end := "exactly"
-	if !a.Balanced() {
-		end = "which does NOT add up: please report this"
-	}
-	r.prose(fmt.Sprintf("hits of the kernel's reset hooks: %d seen = %d filtered + %d joined + %d delivered + %d lost, %s",
-		a.Seen, a.Filtered, a.Joined, a.Delivered, a.Lost, end), 2)
-	if a.Lost > 0 {
-		r.prose(fmt.Sprintf("lost: %d buffer full, %d skipped by the kernel (recursion), %d unreadable; the counts below are too low",
-			a.LostRing, a.LostRecursion, a.LostDecode), 2)
-	}
 }
 
 func (r *report) table(name string, rows []event.Tally) {
@@ -107,6 +89,9 @@ func commonRemote(s *event.Summary) string {
 	addresses := make(map[netip.Addr]uint64)
 	for _, row := range s.ByRemote {
 		sum := row.Sent + row.Received
+		if _, err := netip.ParsePrefix(row.Key); err == nil {
+			continue // many hosts are no common end
+		}
 		if row.Key != Others && sum > n {
 			key, n = row.Key, sum
 		}
@@ -126,11 +111,19 @@ func commonRemote(s *event.Summary) string {
 	if n*100 < total*commonPercent {
 		return ""
 	}
+	share := fmt.Sprintf("%d of %d resets (%d %%)", n, total, n*100/total)
 	if n == total {
-		return fmt.Sprintf("It all points at one remote %s: all %d resets are with %s.", kind, n, Escape(key, 64))
+		share = fmt.Sprintf("all %d resets", n)
 	}
-	return fmt.Sprintf("It points at one remote %s: %d of %d resets (%d %%) are with %s.",
-		kind, n, total, n*100/total, Escape(key, 64))
+	// Loopback is no remote end: both ends are here.
+	if addr, ok := keyAddress(key); ok && addr.IsLoopback() {
+		return fmt.Sprintf("It is within this host: %s are with %s, the loopback address.", share, Escape(key, 64))
+	}
+	all := ""
+	if n == total {
+		all = "all "
+	}
+	return fmt.Sprintf("It %spoints at one remote %s: %s are with %s.", all, kind, share, Escape(key, 64))
 }
 
 func keyAddress(key string) (netip.Addr, bool) {

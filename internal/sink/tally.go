@@ -30,7 +30,7 @@ type Tally struct {
 
 	cause    counter[string]
 	process  counter[processKey]
-	remote   counter[netip.AddrPort]
+	remote   counter[remoteEnd]
 	verdicts map[string]*event.VerdictTally
 	servers  map[serverKey]*asking
 }
@@ -40,6 +40,13 @@ type processKey struct {
 	pid         uint32
 	start       int64
 	comm, label string
+}
+
+// remoteEnd is an endpoint, an address (port 0), or the network of a storm that
+// came from several addresses.
+type remoteEnd struct {
+	at      netip.AddrPort
+	network netip.Prefix
 }
 
 type serverKey struct {
@@ -54,24 +61,10 @@ type asking struct {
 
 // Add counts a finished record.
 func (t *Tally) Add(r *event.Reset) {
-	sent := r.Direction == event.Sent
-	if sent {
-		t.sent++
-	} else {
-		t.received++
-	}
-	t.cause.add(r.Cause, sent)
-	t.remote.add(remoteKey(r), sent)
-	switch {
-	case r.Owner != nil:
-		o := r.Owner
-		t.process.add(processKey{o.PID, o.StartTime.UnixNano(), o.Comm, o.Label}, sent)
-	case noProcess(r):
-		t.process.add(processKey{comm: noProcessKey}, sent)
-	default:
-		t.unknown++
-		t.process.add(processKey{comm: unknownProcessKey}, sent)
-	}
+	n := t.count(r.Direction, 1)
+	t.cause.add(r.Cause, n)
+	t.remote.add(remoteKey(r), n)
+	t.addProcess(r.Owner, noProcess(r), n)
 	if r.Verdict != nil {
 		t.addVerdict(r.Verdict)
 	}
@@ -80,18 +73,61 @@ func (t *Tally) Add(r *event.Reset) {
 	}
 }
 
+// AddStorm counts what a storm counted. Its verdict is that of one of its kind,
+// so it is not counted as theirs.
+func (t *Tally) AddStorm(s *event.Storm) {
+	n := t.count(s.Direction, s.Count)
+	t.cause.add(s.Cause, n)
+	switch {
+	case s.Remote.IsSingleIP():
+		t.remote.add(remoteEnd{at: netip.AddrPortFrom(s.Remote.Addr(), s.RemotePort)}, n)
+	case s.Remote.Bits() > 0:
+		t.remote.add(remoteEnd{network: s.Remote.Masked()}, n)
+	default:
+		t.remote.others.add(n)
+	}
+	t.addProcess(s.Owner, stormNoProcess(s), n)
+}
+
+// count adds to the totals and says in which of them.
+func (t *Tally) count(d event.Direction, n uint64) counts {
+	c := counts{received: n}
+	if d == event.Sent {
+		c = counts{sent: n}
+	}
+	t.sent += c.sent
+	t.received += c.received
+	return c
+}
+
+func (t *Tally) addProcess(o *event.Process, none bool, n counts) {
+	switch {
+	case o != nil:
+		t.process.add(processKey{o.PID, o.StartTime.UnixNano(), o.Comm, o.Label}, n)
+	case none:
+		t.process.add(processKey{comm: noProcessKey}, n)
+	default:
+		t.unknown += n.sent + n.received
+		t.process.add(processKey{comm: unknownProcessKey}, n)
+	}
+}
+
 // remoteKey is the peer's end as far as it tells resets apart: the port of a
 // server that we connected to does, the port that a client was given does not
 // (then it is zero).
-func remoteKey(r *event.Reset) netip.AddrPort {
-	f := &r.Facts
-	connected := f.ActiveOpenKnow && f.ActiveOpen ||
+func remoteKey(r *event.Reset) remoteEnd {
+	if connected(r) {
+		return remoteEnd{at: r.Peer.AddrPort()}
+	}
+	return remoteEnd{at: netip.AddrPortFrom(r.Peer.Address, 0)}
+}
+
+// connected tells whether the local side opened the connection, so that the
+// peer's port is that of a service.
+func connected(r *event.Reset) bool {
+	return r.Facts.ActiveOpenKnow && r.Facts.ActiveOpen || r.State != nil && *r.State == "SYN_SENT" ||
 		r.Cause == "connect-refused" || r.Cause == "connect-abandoned" ||
 		r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleClient
-	if connected {
-		return r.Peer.AddrPort()
-	}
-	return netip.AddrPortFrom(r.Peer.Address, 0)
 }
 
 var confidences = map[event.Confidence]int{event.Proven: 3, event.Likely: 2, event.Possible: 1}
@@ -137,17 +173,20 @@ func (t *Tally) addServer(r *event.Reset) {
 	}
 }
 
-// Summary is the state so far. Host hooks are not counted here: Account and
-// Warnings are the caller's to fill in.
+// Summary is the state so far. Account, Checks, Gaps, Hidden and Warnings are
+// the caller's to fill in, and the scope where it is not the session.
 func (t *Tally) Summary(now time.Time) event.Summary {
 	s := event.Summary{
 		Type: "summary", Schema: event.Schema, Host: t.Host, Time: now.UTC(),
 		Sent: t.sent, Received: t.received, OwnersUnknown: t.unknown,
 		ByCause:   t.cause.rows(func(k string) string { return k }),
 		ByProcess: t.process.rows(processKey.String),
-		ByRemote:  t.remote.rows(remoteString),
+		ByRemote:  t.remote.rows(remoteEnd.String),
 		Verdicts:  make([]event.VerdictTally, 0, len(t.verdicts)),
 		Servers:   make([]event.Server, 0, len(t.servers)),
+		Scope:     event.ScopeSession,
+		Checks:    []event.CounterCheck{},
+		Gaps:      []event.Gap{},
 		Warnings:  []string{},
 	}
 	if !t.Start.IsZero() {
@@ -186,11 +225,14 @@ func (k processKey) String() string {
 	return processName(k.pid, k.comm, k.label)
 }
 
-func remoteString(ap netip.AddrPort) string {
-	if ap.Port() == 0 {
-		return ap.Addr().String()
+func (e remoteEnd) String() string {
+	switch {
+	case e.network.IsValid():
+		return e.network.String()
+	case e.at.Port() == 0:
+		return e.at.Addr().String()
 	}
-	return ap.String()
+	return e.at.String()
 }
 
 // counter counts by key, and the rest together once it holds MaxKeys keys.
@@ -201,19 +243,16 @@ type counter[K comparable] struct {
 
 type counts struct{ sent, received uint64 }
 
-func (c *counts) add(sent bool) {
-	if sent {
-		c.sent++
-	} else {
-		c.received++
-	}
+func (c *counts) add(n counts) {
+	c.sent += n.sent
+	c.received += n.received
 }
 
-func (c *counter[K]) add(key K, sent bool) {
+func (c *counter[K]) add(key K, by counts) {
 	n := c.m[key]
 	if n == nil {
 		if len(c.m) >= MaxKeys {
-			c.others.add(sent)
+			c.others.add(by)
 			return
 		}
 		if c.m == nil {
@@ -222,7 +261,7 @@ func (c *counter[K]) add(key K, sent bool) {
 		n = new(counts)
 		c.m[key] = n
 	}
-	n.add(sent)
+	n.add(by)
 }
 
 // rows are the keys' counts, most first, equal ones by name, the rest last.

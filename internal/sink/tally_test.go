@@ -175,6 +175,7 @@ func TestCommonRemote(t *testing.T) {
 		{"just under", []event.Tally{{Key: "1.2.3.4:2181", Sent: 79}, {Key: "9.9.9.9", Sent: 21}}, ""},
 		{"two ports of one address", []event.Tally{{Key: "1.2.3.4:2181", Sent: 5}, {Key: "1.2.3.4:2182", Sent: 5}}, "It all points at one remote address: all 10 resets are with 1.2.3.4."},
 		{"address", []event.Tally{{Key: "fe80::1", Received: 9}}, "It all points at one remote address: all 9 resets are with fe80::1."},
+		{"loopback", []event.Tally{{Key: "127.0.0.1", Sent: 9}, {Key: "10.0.0.1", Sent: 1}}, "It is within this host: 9 of 10 resets (90 %) are with 127.0.0.1, the loopback address."},
 		{"the rest is no endpoint", []event.Tally{{Key: "1.2.3.4", Sent: 1}, {Key: Others, Sent: 99}}, ""},
 	} {
 		s := event.Summary{ByRemote: c.rows}

@@ -15,8 +15,9 @@ type TextOptions struct {
 	Location *time.Location // zone of the times; nil means UTC
 }
 
-// Text prints one aligned line a reset, and a second, indented one where
-// ZooKeeper or a remedy is concerned.
+// Text prints one aligned line a reset, and a second, indented one where there
+// is more to tell that helps. Many of one kind are folded into one line a
+// second (fold.go).
 type Text struct {
 	w           io.Writer
 	opt         TextOptions
@@ -25,6 +26,7 @@ type Text struct {
 	header      bool   // whether it was printed
 	noted       [2]bool
 	local, peer int // widths of the address columns, which grow for IPv6
+	fold        fold
 }
 
 // Widths of the columns. ADDRESS:PORT of IPv4 has at most 21 columns, of IPv6
@@ -52,17 +54,28 @@ type row struct {
 	time, dir, process, local, peer, was, why, cause, second string
 }
 
-// Reset prints a record with one call of Write.
+// Reset prints a record with one call of Write, or counts it in its fold.
 func (t *Text) Reset(r *event.Reset, x Explained) error {
-	b := t.buf[:0]
+	b := t.turn(t.buf[:0], r.Time)
+	if t.fold.take(r, t.opt.Width > 0) {
+		t.buf = b
+		return t.write(b, "folded resets")
+	}
 	cells := t.row(r, x)
 	b = t.appendHeader(b)
 	b = t.appendDay(b, r.Time)
 	b = t.appendRow(b, &cells)
 	b = t.appendNote(b, r)
 	t.buf = b
+	return t.write(b, "reset "+Escape(r.ID, maxWord))
+}
+
+func (t *Text) write(b []byte, what string) error {
+	if len(b) == 0 {
+		return nil
+	}
 	if _, err := t.w.Write(b); err != nil {
-		return fmt.Errorf("write reset %s as text: %w", Escape(r.ID, maxWord), err)
+		return fmt.Errorf("write %s as text: %w", what, err)
 	}
 	return nil
 }
@@ -72,14 +85,10 @@ func (t *Text) row(r *event.Reset, x Explained) row {
 	if cause == "" {
 		cause = r.Cause
 	}
-	processRoom := processWidth
-	if t.opt.Width == 0 {
-		processRoom = maxLabel // nothing is cut in a file
-	}
 	return row{
 		time:    r.Time.In(t.opt.Location).Format("15:04:05.000"),
 		dir:     direction(r.Direction),
-		process: process(r, processRoom),
+		process: process(r, t.processRoom()),
 		local:   Escape(r.Local.String(), 64),
 		peer:    Escape(r.Peer.String(), 64),
 		was:     was(r),
@@ -87,6 +96,13 @@ func (t *Text) row(r *event.Reset, x Explained) row {
 		cause:   "(" + Escape(cause, maxWord) + ")",
 		second:  second(r),
 	}
+}
+
+func (t *Text) processRoom() int {
+	if t.opt.Width == 0 {
+		return maxLabel // nothing is cut in a file
+	}
+	return processWidth
 }
 
 // before is the width of everything left of WHY.
@@ -198,7 +214,7 @@ func (t *Text) appendNote(b []byte, r *event.Reset) []byte {
 	switch {
 	case r.Owner != nil && !r.OwnerProven:
 	case r.Owner == nil && !noProcess(r):
-		which, note = 1, "(? as process: one holds or held the socket, and it is not known which)"
+		which, note = 1, "(? as process: which one holds or held the socket is not known)"
 	default:
 		return b
 	}
@@ -209,24 +225,15 @@ func (t *Text) appendNote(b []byte, r *event.Reset) []byte {
 	return append(t.appendBelow(b[:len(b)-1], note, dim), '\n')
 }
 
-// Storm prints one line for resets that were not told one by one.
-func (t *Text) Storm(s *event.Storm) error {
-	who := "-"
-	if s.Owner != nil {
-		who = Escape(processName(s.Owner.PID, s.Owner.Comm, ""), processWidth)
-	}
-	_, err := fmt.Fprintf(t.w, "%s  %s  %s  %d more (%s)\n", s.Time.In(t.opt.Location).Format("15:04:05.000"), direction(s.Direction), who, s.Count, Escape(s.Cause, maxWord))
-	if err != nil {
-		return fmt.Errorf("write storm as text: %w", err)
-	}
-	return nil
-}
-
-// Flush does nothing: every record is written at once.
+// Flush does nothing: every record is written at once. Counts wait for the end
+// of their second.
 func (t *Text) Flush() error { return nil }
 
-// Close does nothing: the writer is its owner's.
-func (t *Text) Close() error { return nil }
+// Close prints what was held back. The writer is its owner's.
+func (t *Text) Close() error {
+	t.buf = t.turn(t.buf[:0], time.Time{})
+	return t.write(t.buf, "storms")
+}
 
 // Colours, all of the 8 that every terminal has.
 const (

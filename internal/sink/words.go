@@ -23,14 +23,29 @@ const (
 // Legend explains the marks of the PROCESS column; it is part of --help.
 const Legend = `PROCESS is name[pid] and, for a JVM, what it runs.
   java[2211]?  the process is remembered, not proven, to hold the connection
-  ?            a process holds or held the socket, and it is not known which
+  ?            which process holds or held the socket is not known
   -            no process is concerned: the kernel answered by itself
 `
 
 // noProcess tells whether a reset concerns no process at all: nothing was
-// found under its addresses, neither a socket nor the memory of one.
+// found under its addresses, neither a socket nor the memory of one. Where the
+// kernel did not accept a RST it often does not say for which socket, and then
+// nothing is known.
 func noProcess(r *event.Reset) bool {
-	return r.Owner == nil && r.Socket == event.SocketNone && !r.Facts.TombstoneHit && r.Cause != "late-data"
+	if r.Owner != nil || r.Socket != event.SocketNone || r.Facts.TombstoneHit || r.Cause == "late-data" {
+		return false
+	}
+	return r.Hook != event.HookDrop || r.Cause == "reset-to-nobody"
+}
+
+// stormNoProcess is noProcess for a storm, which does not keep the kind of
+// socket: these causes have none.
+func stormNoProcess(s *event.Storm) bool {
+	switch s.Cause {
+	case "closed-port", "gone-connection", "firewall-reject", "reset-to-nobody":
+		return s.Owner == nil
+	}
+	return false
 }
 
 // processName is the process as the summary and the PROCESS column name it.
@@ -182,25 +197,6 @@ func zookeeperWords(z *event.ZooKeeper) string {
 		parts = append(parts, text)
 	}
 	return strings.Join(parts, "; ")
-}
-
-// second is a record's second line, or nothing where a reader would do the
-// same without it.
-func second(r *event.Reset) string {
-	var parts []string
-	if r.ZooKeeper != nil {
-		if s := zookeeperWords(r.ZooKeeper); s != "" {
-			parts = append(parts, s+".")
-		}
-	}
-	if v := r.Verdict; v != nil {
-		title := strings.TrimSuffix(Escape(v.Title, maxAdvice), ".")
-		parts = append(parts, fmt.Sprintf("%s (%s).", title, Escape(string(v.Confidence), maxWord)))
-		if len(v.Do) > 0 {
-			parts = append(parts, "Do: "+Escape(v.Do[0], maxAdvice))
-		}
-	}
-	return strings.Join(parts, " ")
 }
 
 // span is a duration as a person says it: two units, no fractions of seconds.

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* record.h: a reset's way from the hook to user space: counted, filtered, told
+ * in full or counted in a storm. */
+#ifndef RSTWHY_RECORD_H
+#define RSTWHY_RECORD_H
+
+static __always_inline struct counters *counter(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&counts, &zero);
+}
+
+static __always_inline struct busy *this_cpu(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&busy_cpus, &zero);
+}
+
+/* hit counts the hook's hit in its network namespace. */
+static __always_inline void hit(u32 netns, u8 hook)
+{
+	struct netns_hits *h = bpf_map_lookup_elem(&netns_counts, &netns);
+
+	if (!h) {
+		struct netns_hits none = {};
+
+		bpf_map_update_elem(&netns_counts, &netns, &none, BPF_NOEXIST);
+		h = bpf_map_lookup_elem(&netns_counts, &netns);
+		if (!h)
+			return;
+	}
+	h->hits[hook]++;
+}
+
+/* admit counts the hit and tells whether it passes the filters. A received
+ * reset whose socket was closed or shut down both ways may be no RST at all
+ * (tcp_rcv_state_process calls tcp_reset for data after close); user space
+ * joins it with the send that follows, so that send passes whatever the
+ * direction filter says. */
+static __always_inline bool admit(struct counters *c, const struct tuple *t, u8 hook, bool joins)
+{
+	bool sent = hook == HOOK_SEND || hook == HOOK_FIREWALL;
+
+	c->seen[hook]++;
+	hit(t->netns, hook);
+	if ((sent ? filters.no_sent && !joins : filters.no_received) || !wanted(t) || own(t)) {
+		c->filtered[hook]++;
+		return false;
+	}
+	return true;
+}
+
+/* begin takes the CPU's draft of this hook and fills in what every record has. */
+static __always_inline struct draft *begin(u8 hook, const struct tuple *t, const struct segment *seg, u32 extra)
+{
+	u32 place = extra & RESET_RECOVERED ? hook + HOOKS : hook;
+	struct draft *d = bpf_map_lookup_elem(&drafts, &place);
+	struct reset_event *e;
+
+	if (!d)
+		return NULL;
+	e = &d->event;
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = RECORD_RESET;
+	e->hook = hook;
+	e->direction = hook == HOOK_SEND || hook == HOOK_FIREWALL ? DIRECTION_SENT : DIRECTION_RECEIVED;
+	e->flags = extra;
+	e->netns = t->netns;
+	__builtin_memcpy(e->local_addr, t->local_addr, 16);
+	__builtin_memcpy(e->peer_addr, t->peer_addr, 16);
+	e->local_port = t->local_port;
+	e->peer_port = t->peer_port;
+	e->trigger_seq = seg->seq;
+	e->trigger_ack = seg->ack;
+	e->trigger_len = seg->len;
+	e->trigger_flags = seg->flags;
+	return d;
+}
+
+static __always_inline u8 shape(const struct reset_event *e)
+{
+	return (e->rcv_nxt != e->copied_seq && e->socket == SOCKET_FULL ? SHAPE_UNREAD : 0) | (e->probes_out ? SHAPE_PROBES : 0) |
+	       (e->user_timeout_ms ? SHAPE_USER_TIMEOUT : 0) | (e->linger_jiffies ? SHAPE_LINGER_TIME : 0) |
+	       (e->linger2 < 0 ? SHAPE_LINGER2 : 0) | (e->trigger_len ? SHAPE_SEGMENT_DATA : 0) |
+	       (e->backlog > e->max_backlog ? SHAPE_OVERFLOW : 0) | (e->snd_nxt != e->snd_una ? SHAPE_UNACKED : 0);
+}
+
+static __always_inline void fill_key(struct storm_key *k, const struct reset_event *e)
+{
+	__builtin_memset(k, 0, sizeof(*k));
+	k->owner_start_ns = e->owner.start_ns;
+	k->owner_tgid = e->owner.tgid;
+	__builtin_memcpy(k->peer_addr, e->peer_addr, 16);
+	k->netns = e->netns;
+	k->flags = e->flags & ~(RESET_DOUBT | RESET_RECOVERED | RESET_NAT);
+	/* the port of the side that was connected to; the other's is one of thousands */
+	if (e->flags & RESET_ACTIVE_OPEN || e->state == TCP_SYN_SENT)
+		k->peer_port = e->peer_port;
+	else
+		k->local_port = e->local_port;
+	k->reason = e->reason;
+	k->drop_reason = e->drop_reason;
+	k->hook = e->hook;
+	k->direction = e->direction;
+	k->socket = e->socket;
+	k->state = e->state;
+	k->prev_state = e->prev_state;
+	k->tw_substate = e->tw_substate;
+	k->left_state = e->left_state;
+	k->trigger_flags = e->trigger_flags;
+	k->ended = e->ended;
+	k->shutdown = e->shutdown;
+	k->how = e->how;
+	k->effect = e->effect;
+	k->shape = shape(e);
+	k->side = storm_side & 1;
+}
+
+/* storm_of finds the storm of a draft, or makes an empty one. */
+static __always_inline struct storm *storm_of(void *map, struct draft *d)
+{
+	struct storm *s = bpf_map_lookup_elem(map, &d->key);
+
+	if (!s) {
+		d->storm.owner = d->event.owner;
+		d->storm.count = 0;
+		d->storm.first_ns = d->event.time_ns;
+		d->storm.last_ns = d->event.time_ns;
+		d->storm.exit_code = d->event.exit_code;
+		d->storm.peer_port = d->event.peer_port;
+		d->storm.pad = 0;
+		__sync_fetch_and_add(&storms_made, 1);
+		/* another CPU may be first: then its entry serves */
+		bpf_map_update_elem(map, &d->key, &d->storm, BPF_NOEXIST);
+		s = bpf_map_lookup_elem(map, &d->key);
+	}
+	return s;
+}
+
+static __always_inline bool count_in(void *map, struct draft *d)
+{
+	struct storm *s = storm_of(map, d);
+
+	if (!s)
+		return false;
+	__sync_fetch_and_add(&s->count, 1);
+	s->last_ns = d->event.time_ns;
+	return true;
+}
+
+/* aggregate counts the reset in its storm, where the map is full without the
+ * remote address, then without port and owner. */
+static __always_inline bool aggregate(struct draft *d)
+{
+	if (count_in(&storms, d))
+		return true;
+	__builtin_memset(d->key.peer_addr, 0, 16);
+	if (count_in(&storms_any, d))
+		return true;
+	d->key.local_port = 0;
+	d->key.peer_port = 0;
+	d->key.owner_tgid = 0;
+	d->key.owner_start_ns = 0;
+	d->key.netns = 0;
+	__builtin_memset(&d->event.owner, 0, sizeof(d->event.owner));
+	return count_in(&storms_rest, d);
+}
+
+/* take spends one of a budget; who finds it spent writes nothing, so that a
+ * storm does not move the line between the CPUs. As many CPUs as look at once
+ * may spend more: an atomic that returns the value needs Linux 5.12. */
+static __always_inline bool take(u32 *used, u32 budget)
+{
+	if (*(volatile u32 *)used >= budget)
+		return false;
+	__sync_fetch_and_add(used, 1);
+	return true;
+}
+
+/* in_full decides whether the record is told or only counted. */
+static __always_inline bool in_full(struct draft *d)
+{
+	u64 window = d->event.time_ns >> 30;
+
+	if (!full_budget)
+		return true;
+	if (*(volatile u64 *)&budget_window != window) {
+		budget_window = window;
+		full_used = 0;
+		new_used = 0;
+	}
+	if (take(&full_used, full_budget))
+		return true;
+	fill_key(&d->key, &d->event);
+	if (bpf_map_lookup_elem(&storms, &d->key) || !take(&new_used, new_budget))
+		return false;
+	/* an empty storm: the next of this kind is only counted */
+	return storm_of(&storms, d) != NULL;
+}
+
+/* finish tells the record, or counts it. */
+static __always_inline void finish(struct draft *d, u8 hook, struct counters *c, struct busy *cpu, struct sock_owner *s)
+{
+	struct reset_event *e = &d->event;
+	bool full;
+
+	e->time_ns = bpf_ktime_get_boot_ns();
+	e->cpu = bpf_get_smp_processor_id();
+	full = in_full(d);
+	if (full) {
+		e->seq = cpu->seq++;
+		/* The doubt is there before the record: the socket may be closed at once. */
+		if (e->flags & RESET_DOUBT) {
+			if (s)
+				s->doubt = 1;
+			__sync_fetch_and_add(&doubts_made, 1);
+		}
+		if (!bpf_ringbuf_output(&events, e, sizeof(*e), BPF_RB_NO_WAKEUP)) {
+			c->submitted[hook]++;
+			return;
+		}
+		if (e->flags & RESET_DOUBT)
+			__sync_fetch_and_add(&doubts_made, -1);
+		fill_key(&d->key, e);
+	}
+	if (aggregate(d))
+		c->aggregated[hook]++;
+	else
+		c->lost[hook]++;
+}
+
+#endif

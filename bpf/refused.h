@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* refused.h: RSTs that no TCP tracepoint shows: those that arrive and are not
+ * accepted (kfree_skb), and those that a netfilter rule makes. */
+#ifndef RSTWHY_REFUSED_H
+#define RSTWHY_REFUSED_H
+
+#define ETH_P_IP 0x0800
+#define ETH_P_IPV6 0x86dd
+#define NO_TRANSPORT_HEADER 0xffff
+
+/* rst_offset gives where the TCP header of a RST begins, from skb->head, or 0
+ * for every other segment. skb is the trusted argument of a tracepoint that is
+ * never NULL. One probe read decides in the usual case. */
+static __always_inline u32 rst_offset(struct sk_buff *skb)
+{
+	u32 net = skb->network_header, at;
+	u8 h[54];
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (bpf_probe_read_kernel(h, 34, skb->head + net) || h[9] != IPPROTO_TCP)
+			return 0;
+		at = net + (h[0] & 15) * 4;
+		if ((h[0] & 15) != 5 && bpf_probe_read_kernel(&h[33], 1, skb->head + at + 13))
+			return 0;
+		return h[33] & FLAG_RST ? at : 0;
+	}
+	if (skb->protocol != bpf_htons(ETH_P_IPV6))
+		return 0;
+	if (bpf_probe_read_kernel(h, 54, skb->head + net))
+		return 0;
+	at = net + 40;
+	if (h[6] != IPPROTO_TCP) {
+		/* Extension headers: TCP's place is known once IPv6 walked them. */
+		at = skb->transport_header;
+		if (at == NO_TRANSPORT_HEADER || at <= net + 40 || h[6] == 17 || h[6] == 58 ||
+		    bpf_probe_read_kernel(&h[53], 1, skb->head + at + 13))
+			return 0;
+	}
+	return h[53] & FLAG_RST ? at : 0;
+}
+
+/* timewait_effect does what tcp_timewait_state_process will do with this RST
+ * (net/ipv4/tcp_minisocks.c). Timestamps could make it old (PAWS). */
+static __always_inline u8 timewait_effect(struct reset_event *e, struct sock *sk, const struct segment *seg)
+{
+	u32 window = BPF_CORE_READ((struct tcp_timewait_sock *)sk, tw_rcv_wnd);
+	u32 ahead = seg->seq - e->rcv_nxt;
+
+	if (seg->options)
+		return EFFECT_UNKNOWN;
+	if (e->tw_substate == TCP_FIN_WAIT2)
+		return ahead <= window ? EFFECT_KILLED : EFFECT_IGNORED;
+	if (ahead)
+		return EFFECT_IGNORED;
+	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ipv4.sysctl_tcp_rfc1337) ? EFFECT_IGNORED : EFFECT_KILLED;
+}
+
+/* foreign tells a RST that this host was only to forward. */
+static __always_inline bool foreign(struct sk_buff *skb)
+{
+	struct rtable *rt = (struct rtable *)(skb->_skb_refdst & ~1UL);
+	u16 type;
+
+	if (!rt || skb->protocol != bpf_htons(ETH_P_IP))
+		return false;
+	type = BPF_CORE_READ(rt, rt_type);
+	return type != RTN_LOCAL && type != RTN_UNSPEC;
+}
+
+/* dropped records a RST that the kernel frees unaccepted. rx is the socket that
+ * refused it where the kernel tells (since 6.11), NULL or a minisocket too: it
+ * goes only to helpers that tolerate both, and is probe-read. */
+static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock *typed, u64 rx, struct busy *cpu,
+				   struct counters *c, u32 at)
+{
+	struct sock *sk = (struct sock *)rx;
+	struct sock_owner *s = NULL;
+	struct tcp_sock *tp = NULL;
+	struct segment seg = {};
+	struct tuple t = {};
+	struct reset_event *e;
+	struct draft *d;
+	u8 state = 0;
+
+	read_segment(&t, &seg, skb, at);
+	if (sk) {
+		state = BPF_CORE_READ(sk, __sk_common.skc_state);
+		t.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+		if (typed)
+			tp = bpf_skc_to_tcp_sock(typed);
+		if (tp && typed)
+			s = bpf_sk_storage_get(&sock_owners, typed, NULL, 0);
+		/* another protocol's socket: a raw socket that got a copy */
+		if (!tp && state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV)
+			return 0;
+	} else {
+		t.netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
+	}
+	if (!admit(c, &t, HOOK_DROP, false))
+		return 0;
+	if (s && s->owner.tgid == self_tgid) {
+		c->filtered[HOOK_DROP]++;
+		return 0;
+	}
+	d = begin(HOOK_DROP, &t, &seg, 0);
+	if (!d)
+		return 0;
+	e = &d->event;
+	e->drop_reason = reason;
+	e->state = state;
+	e->effect = EFFECT_IGNORED;
+	if (tp) {
+		e->socket = SOCKET_FULL;
+		fill_sock(e, tp);
+		e->cookie = bpf_get_socket_cookie(tp);
+		if (s) {
+			from_storage(e, s);
+			doubt(e);
+		}
+		/* A connection request: the kernel hands its listener. */
+		if (state == TCP_LISTEN && reason == drop_not_specified)
+			e->effect = EFFECT_UNKNOWN;
+	} else if (sk) {
+		small_socket(e, sk, state);
+		e->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+		e->effect = state == TCP_TIME_WAIT ? timewait_effect(e, sk, &seg) : EFFECT_UNKNOWN;
+		from_tombstone(e, &t);
+	} else {
+		from_tombstone(e, &t);
+		read_nat(e, skb);
+	}
+	finish(d, HOOK_DROP, c, cpu, s);
+	return 0;
+}
+
+/* One early-out for what is no refused RST: a reason that is none, an outgoing
+ * segment (no interface), another protocol, another flag. */
+#define DROP_PROLOGUE                                                                      \
+	struct sk_buff *skb = (struct sk_buff *)ctx[0];                                    \
+	u32 reason = ctx[2], at;                                                           \
+	struct counters *c = counter();                                                    \
+	struct busy *cpu;                                                                  \
+                                                                                           \
+	if (!c)                                                                            \
+		return 0;                                                                  \
+	c->dropped++;                                                                      \
+	if (reason > 255 || !(drop_reasons[reason >> 6 & 3] >> (reason & 63) & 1) || !skb->skb_iif) \
+		return 0;                                                                  \
+	at = rst_offset(skb);                                                              \
+	if (!at || foreign(skb))                                                           \
+		return 0;                                                                  \
+	cpu = this_cpu();                                                                  \
+	if (!cpu)                                                                          \
+		return 0
+
+/* since 6.11 (rx_sk) */
+SEC("tp_btf/kfree_skb")
+int tp_btf__kfree_skb(u64 *ctx)
+{
+	u64 args[4] = {};
+	DROP_PROLOGUE;
+
+	bpf_probe_read_kernel(args, sizeof(args), ctx);
+	/* Without a socket only these say that TCP or a filter before it refused. */
+	if (!args[3] && reason == drop_not_specified)
+		return 0;
+	return dropped(skb, reason, (struct sock *)ctx[3], args[3], cpu, c, at);
+}
+
+/* 5.17 to 6.10: no socket, so that requests, TIME_WAIT and others look alike */
+SEC("tp_btf/kfree_skb")
+int reason__kfree_skb(u64 *ctx)
+{
+	DROP_PROLOGUE;
+
+	return dropped(skb, reason, NULL, 0, cpu, c, at);
+}
+
+/* rejected records the RST that a netfilter rule is about to make for a segment
+ * (net/ipv4/netfilter/nf_reject_ipv4.c nf_reject_ip_tcphdr_put): its numbers are
+ * those that the rule will write. */
+static __always_inline int rejected(struct net *net, struct sk_buff *old, u32 at)
+{
+	struct busy *cpu = this_cpu();
+	struct counters *c = counter();
+	struct segment seg = {};
+	struct tuple t = {};
+	struct draft *d;
+
+	if (!cpu || !c)
+		return 0;
+	read_segment(&t, &seg, old, at);
+	if (seg.flags & FLAG_RST)
+		return 0; /* a RST is never answered */
+	if (seg.flags & FLAG_ACK) {
+		seg.seq = seg.ack;
+		seg.ack = 0;
+		seg.flags = FLAG_RST;
+	} else {
+		seg.ack = seg.seq + seg.len + !!(seg.flags & FLAG_SYN) + (seg.flags & FLAG_FIN);
+		seg.seq = 0;
+		seg.flags = FLAG_RST | FLAG_ACK;
+	}
+	seg.len = 0;
+	t.netns = BPF_CORE_READ(net, ns.inum);
+	if (!admit(c, &t, HOOK_FIREWALL, false))
+		return 0;
+	d = begin(HOOK_FIREWALL, &t, &seg, 0);
+	if (!d)
+		return 0;
+	read_nat(&d->event, old);
+	finish(d, HOOK_FIREWALL, c, cpu, NULL);
+	return 0;
+}
+
+/* Both since 5.10: (net, sk, oldskb, hook). */
+SEC("fentry/nf_send_reset")
+int reject4__nf_send_reset(u64 *ctx)
+{
+	struct sk_buff *old = (struct sk_buff *)ctx[2];
+	u32 net = BPF_CORE_READ(old, network_header);
+	u8 ihl = 0;
+
+	bpf_probe_read_kernel(&ihl, 1, BPF_CORE_READ(old, head) + net);
+	return rejected((struct net *)ctx[0], old, net + (ihl & 15) * 4);
+}
+
+SEC("fentry/nf_send_reset6")
+int reject6__nf_send_reset6(u64 *ctx)
+{
+	struct sk_buff *old = (struct sk_buff *)ctx[2];
+	u32 net = BPF_CORE_READ(old, network_header), at = BPF_CORE_READ(old, transport_header);
+	u8 next = 0;
+
+	bpf_probe_read_kernel(&next, 1, BPF_CORE_READ(old, head) + net + 6);
+	return rejected((struct net *)ctx[0], old, next == IPPROTO_TCP ? net + 40 : at);
+}
+
+/* A netfilter rule's RST leaves without a socket and without having arrived
+ * (KERNEL.md 9b). IPv6's answers of TCP itself look the same: the one that
+ * tcp_send_reset announced on this CPU is not it. */
+SEC("tp_btf/net_dev_queue")
+int tp_btf__net_dev_queue(u64 *ctx)
+{
+	struct sk_buff *skb = (struct sk_buff *)ctx[0];
+	struct segment seg = {};
+	struct tuple in = {}, t;
+	struct counters *c;
+	struct busy *cpu;
+	struct draft *d;
+	u32 at;
+
+	if (skb->sk || skb->skb_iif)
+		return 0;
+	at = rst_offset(skb);
+	if (!at)
+		return 0;
+	cpu = this_cpu();
+	c = counter();
+	if (!cpu || !c)
+		return 0;
+	read_segment(&in, &seg, skb, at);
+	__builtin_memcpy(t.local_addr, in.peer_addr, 16);
+	__builtin_memcpy(t.peer_addr, in.local_addr, 16);
+	t.local_port = in.peer_port;
+	t.peer_port = in.local_port;
+	t.netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
+	if (cpu->answered_seq == seg.seq && cpu->answered_ports == ((u32)t.local_port << 16 | t.peer_port))
+		return 0;
+	if (!admit(c, &t, HOOK_FIREWALL, false))
+		return 0;
+	d = begin(HOOK_FIREWALL, &t, &seg, 0);
+	if (!d)
+		return 0;
+	read_nat(&d->event, skb);
+	finish(d, HOOK_FIREWALL, c, cpu, NULL);
+	return 0;
+}
+
+#endif
