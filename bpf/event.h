@@ -81,6 +81,7 @@ enum reset_flags {
 	RESET_COUNTERS = 1 << 13,     /* the tcp_sock's counters were read */
 	RESET_NAT = 1 << 14,          /* nat_* is set: conntrack translates this connection */
 	RESET_ACTOR = 1 << 15,        /* actor is set: another process than the owner may be */
+	RESET_FORWARDED = 1 << 16,    /* firewall: the rejected segment was being forwarded (known to fentry only) */
 };
 
 /* owner: a process as the kernel knows it. */

@@ -81,7 +81,10 @@ static __always_inline struct draft *begin(u8 hook, const struct tuple *t, const
 
 static __always_inline u8 shape(const struct reset_event *e)
 {
-	return (e->rcv_nxt != e->copied_seq && e->socket == SOCKET_FULL ? SHAPE_UNREAD : 0) | (e->probes_out ? SHAPE_PROBES : 0) |
+	/* a FIN that nobody read is no data */
+	s32 unread = e->rcv_nxt - e->copied_seq - !!(e->flags & RESET_PEER_FIN);
+
+	return (unread > 0 && e->socket == SOCKET_FULL ? SHAPE_UNREAD : 0) | (e->probes_out ? SHAPE_PROBES : 0) |
 	       (e->user_timeout_ms ? SHAPE_USER_TIMEOUT : 0) | (e->linger_jiffies ? SHAPE_LINGER_TIME : 0) |
 	       (e->linger2 < 0 ? SHAPE_LINGER2 : 0) | (e->trigger_len ? SHAPE_SEGMENT_DATA : 0) |
 	       (e->backlog > e->max_backlog ? SHAPE_OVERFLOW : 0) | (e->snd_nxt != e->snd_una ? SHAPE_UNACKED : 0);

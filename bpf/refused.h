@@ -6,6 +6,7 @@
 
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
+#define NF_INET_FORWARD 2 /* include/uapi/linux/netfilter.h */
 #define NO_TRANSPORT_HEADER 0xffff
 
 /* rst_offset gives where the TCP header of a RST begins, from skb->head, or 0
@@ -126,6 +127,10 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 		e->effect = state == TCP_TIME_WAIT ? timewait_effect(e, sk, &seg) : EFFECT_UNKNOWN;
 		from_tombstone(e, &t);
 	} else {
+		/* Before 6.11 no socket is told: it may have been a request or a
+		 * TIME_WAIT entry, and may be gone. */
+		if (reason == drop_not_specified)
+			e->effect = EFFECT_UNKNOWN;
 		from_tombstone(e, &t);
 		read_nat(e, skb);
 	}
@@ -179,7 +184,7 @@ int reason__kfree_skb(u64 *ctx)
 /* rejected records the RST that a netfilter rule is about to make for a segment
  * (net/ipv4/netfilter/nf_reject_ipv4.c nf_reject_ip_tcphdr_put): its numbers are
  * those that the rule will write. */
-static __always_inline int rejected(struct net *net, struct sk_buff *old, u32 at)
+static __always_inline int rejected(struct net *net, struct sk_buff *old, u32 at, u64 place)
 {
 	struct busy *cpu = this_cpu();
 	struct counters *c = counter();
@@ -205,7 +210,7 @@ static __always_inline int rejected(struct net *net, struct sk_buff *old, u32 at
 	t.netns = BPF_CORE_READ(net, ns.inum);
 	if (!admit(c, &t, HOOK_FIREWALL, false))
 		return 0;
-	d = begin(HOOK_FIREWALL, &t, &seg, 0);
+	d = begin(HOOK_FIREWALL, &t, &seg, (u32)place == NF_INET_FORWARD ? RESET_FORWARDED : 0);
 	if (!d)
 		return 0;
 	read_nat(&d->event, old);
@@ -222,7 +227,7 @@ int reject4__nf_send_reset(u64 *ctx)
 	u8 ihl = 0;
 
 	bpf_probe_read_kernel(&ihl, 1, BPF_CORE_READ(old, head) + net);
-	return rejected((struct net *)ctx[0], old, net + (ihl & 15) * 4);
+	return rejected((struct net *)ctx[0], old, net + (ihl & 15) * 4, ctx[3]);
 }
 
 SEC("fentry/nf_send_reset6")
@@ -233,7 +238,7 @@ int reject6__nf_send_reset6(u64 *ctx)
 	u8 next = 0;
 
 	bpf_probe_read_kernel(&next, 1, BPF_CORE_READ(old, head) + net + 6);
-	return rejected((struct net *)ctx[0], old, next == IPPROTO_TCP ? net + 40 : at);
+	return rejected((struct net *)ctx[0], old, next == IPPROTO_TCP ? net + 40 : at, ctx[3]);
 }
 
 /* A netfilter rule's RST leaves without a socket and without having arrived

@@ -106,19 +106,21 @@ static __always_inline void read_nat(struct reset_event *e, struct sk_buff *skb)
 	struct flow f[2] = {}; /* original, reply */
 	struct nf_conn *ct;
 	u16 family;
-	int i;
 
 	if (!bpf_core_field_exists(skb->_nfct))
 		return;
 	ct = (struct nf_conn *)(BPF_CORE_READ(skb, _nfct) & ~7UL);
 	if (!ct)
 		return;
-	for (i = 0; i < 2; i++) {
-		BPF_CORE_READ_INTO(&f[i].source, ct, tuplehash[i].tuple.src.u3.all);
-		BPF_CORE_READ_INTO(&f[i].destination, ct, tuplehash[i].tuple.dst.u3.all);
-		f[i].source_port = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[i].tuple.src.u.all));
-		f[i].destination_port = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[i].tuple.dst.u.all));
-	}
+	/* constant indices: the stride of a variable one would be this header's */
+#define READ_FLOW(i)                                                                         \
+	BPF_CORE_READ_INTO(&f[i].source, ct, tuplehash[i].tuple.src.u3.all);                 \
+	BPF_CORE_READ_INTO(&f[i].destination, ct, tuplehash[i].tuple.dst.u3.all);            \
+	f[i].source_port = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[i].tuple.src.u.all));       \
+	f[i].destination_port = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[i].tuple.dst.u.all))
+	READ_FLOW(0);
+	READ_FLOW(1);
+#undef READ_FLOW
 	if (mirrored(&f[0], &f[1]) && mirrored(&f[1], &f[0]))
 		return; /* not translated */
 	family = BPF_CORE_READ(ct, tuplehash[0].tuple.src.l3num);

@@ -21,10 +21,13 @@ import (
 // its case, as long as Go itself allows it.
 const importRule = `
 	# the vocabulary
-	event < probe, owner, zk, diagnose, sink
+	event < probe, owner, zk, diagnose, sink, netns
+
+	# the one way into a network namespace
+	netns < zk
 
 	# siblings never import one another; the pipeline joins them
-	event, probe, owner, zk, diagnose, sink < pipeline
+	event, probe, owner, zk, diagnose, sink, netns < pipeline
 
 	# verbs: trace and check go through the pipeline, zk and explain ask a room
 	event, probe, owner, zk, diagnose, sink, pipeline, lab < cmd/rstwhy

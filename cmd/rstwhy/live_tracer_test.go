@@ -146,3 +146,23 @@ func parseOutput(t *testing.T, b []byte) (resets []event.Reset, summary event.Su
 	}
 	return resets, summary, lines
 }
+
+// storms reads the storm lines of what the tracer told.
+func (tr *tracer) storms(t *testing.T) (all []event.Storm) {
+	t.Helper()
+	b, err := os.ReadFile(tr.stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(b) {
+		if !bytes.HasPrefix(line, []byte(`{"type":"storm"`)) {
+			continue
+		}
+		var s event.Storm
+		if err := json.Unmarshal(line, &s); err != nil {
+			t.Fatalf("storm: %v: %s", err, line)
+		}
+		all = append(all, s)
+	}
+	return all
+}

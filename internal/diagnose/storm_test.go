@@ -132,11 +132,6 @@ func (w *wire) check(t *testing.T, name, want string) {
 // them in full: nobody sees the others again.
 func TestSampleKeepsTheCause(t *testing.T) {
 	for _, c := range slices.Concat(observed, derived) {
-		// Kernels below 6.10 give no reason, and Sample cannot tell a FIN that
-		// nobody read from unread data: both are one more in rcv_nxt.
-		if c.reason == "" && c.facts.PeerFIN && c.ev.UnreadBytes.N > 0 {
-			continue
-		}
 		hook := event.HookSend
 		if c.dir == event.Received {
 			hook = event.HookReceive

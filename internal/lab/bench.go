@@ -18,21 +18,26 @@ type Place string
 
 // The places: loopback of the caller's network namespace in three address
 // families, loopback of a namespace of the lab's, and two such namespaces joined
-// by a veth pair.
+// by a veth pair, by IPv4 and by IPv6.
 const (
 	IPv4   Place = "ipv4"
 	IPv6   Place = "ipv6"
 	Mapped Place = "v4-mapped"
 	Own    Place = "netns"
 	Veth   Place = "veth"
+	Veth6  Place = "veth6"
 )
 
 // Places lists all places.
-var Places = []Place{IPv4, IPv6, Mapped, Own, Veth}
+var Places = []Place{IPv4, IPv6, Mapped, Own, Veth, Veth6}
 
 // Lab owns the network namespaces and numbers the processes. Scenarios may run
 // side by side.
 type Lab struct {
+	// Steer lets the softirqs of the lab's own devices run on all CPUs, by the
+	// connection (RPS), where the kernel can; set it before the first scenario.
+	Steer bool
+
 	mu    sync.Mutex
 	next  int
 	inits map[string]*Worker // holder of each namespace
@@ -89,6 +94,9 @@ type Bench struct {
 	place   Place
 	workers []*Worker
 	undo    []func() // run after the workers have gone
+	wires   []*speaker
+	private []*Worker // holders of network namespaces of this bench alone
+	home    *Worker   // in a network namespace of this bench alone; nil: the place's
 }
 
 // side names the two ends of a link.
@@ -106,16 +114,21 @@ func (b *Bench) client() *Worker { return b.worker("cli", clientSide) }
 func (b *Bench) worker(role string, s side) *Worker {
 	comm := b.lab.comm(role)
 	var w *Worker
+	if b.home != nil {
+		return b.spawnFrom(b.home, comm, -1)
+	}
 	switch b.place {
 	case Own:
 		w = b.spawnFrom(b.lab.holder("one"), comm, -1)
 		w.Addr = "127.0.0.1"
-	case Veth:
-		left, right := b.lab.vethPair()
-		if s == serverSide {
-			w = b.spawnFrom(left, comm, -1)
-		} else {
-			w = b.spawnFrom(right, comm, -1)
+	case Veth, Veth6:
+		holder, right := b.lab.vethPair()
+		if s == clientSide {
+			holder = right
+		}
+		w = b.spawnFrom(holder, comm, -1)
+		if b.place == Veth6 {
+			w.Addr = vethIPv6[holder.Addr]
 		}
 	default:
 		var err error
@@ -131,7 +144,7 @@ func (b *Bench) worker(role string, s side) *Worker {
 
 // domain is the address family of the place's sockets.
 func (b *Bench) domain() int {
-	if b.place == IPv6 || b.place == Mapped {
+	if b.place == IPv6 || b.place == Mapped || b.place == Veth6 {
 		return unix.AF_INET6
 	}
 	return unix.AF_INET
@@ -178,6 +191,9 @@ func (w *Worker) greet() error {
 		return err
 	}
 	w.mailbox = r.Str
+	if r.N != 0 {
+		w.PID = r.N
+	}
 	var st unix.Stat_t
 	if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/net", w.PID), &st); err != nil {
 		return err
@@ -194,18 +210,22 @@ func (b *Bench) spawnFrom(parent *Worker, comm string, fd int, cloneFlags ...int
 		fail("start %s: %w", comm, err)
 	}
 	defer far.Close()
+	flags := 0
+	for _, f := range cloneFlags {
+		flags |= f
+	}
 	parent.mu.Lock()
 	defer parent.mu.Unlock()
-	r := parent.callWith(command{Op: "spawn", FD: fd, Str: comm, Num: cloneFlags}, far)
+	r := parent.callWith(command{Op: "spawn", FD: fd, Str: comm, Num: []int{flags}}, far)
 	w := &Worker{PID: r.N, Comm: comm, Addr: parent.Addr, ctx: b.ctx, conn: near, pidfd: -1}
-	b.lab.remember(w.PID)
 	b.workers = append(b.workers, w)
-	if w.pidfd, err = unix.PidfdOpen(w.PID, 0); err == nil {
-		err = w.greet()
+	if err = w.greet(); err == nil {
+		w.pidfd, err = unix.PidfdOpen(w.PID, 0)
 	}
 	if err != nil {
 		fail("start %s: %w", comm, err)
 	}
+	b.lab.remember(w.PID)
 	return w
 }
 

@@ -95,9 +95,9 @@ var closings = []act{
 		return []Truth{p.sent("linger2-abort").closed(), p.received("peer-reset-after-eof")}
 	}},
 	{"socket-destroyed", "an administrator destroys the socket (ss -K)", func(p *pair) []Truth {
-		p.destroy(p.a.addr, p.z.addr)
+		killer := p.destroy(p.a.addr, p.z.addr)
 		p.wasReset()
-		return []Truth{p.sent("socket-destroyed"), p.received("peer-reset")}
+		return []Truth{p.sent("socket-destroyed").by(event.ActorKiller, killer), p.received("peer-reset")}
 	}},
 	{"reset-in-recv", "is reset while it waits in recv(), and keeps the socket", func(p *pair) []Truth { return p.resetWaiting(1) }},
 	{"reset-in-poll", "is reset while it waits in poll(), and keeps the socket", func(p *pair) []Truth { return p.resetWaiting(0) }},
@@ -145,10 +145,11 @@ func (p *pair) resetWaiting(how int) []Truth {
 func orphanFinWait2(r row) bool { return r.State == stateFinWait2 && r.Inode == 0 && !r.Timewait }
 
 // destroy lets a process that has nothing to do with the connection destroy it.
-func (p *pair) destroy(local, peer netip.AddrPort) {
+func (p *pair) destroy(local, peer netip.AddrPort) (killer int) {
 	b := p.b
-	killer := b.spawnFrom(p.a.by.eye(), b.lab.comm("kill"), -1)
-	killer.doStr("destroy", -1, local.String()+" "+peer.String())
+	w := b.spawnFrom(p.a.by.eye(), b.lab.comm("kill"), -1)
+	w.doStr("destroy", -1, local.String()+" "+peer.String())
+	return w.PID
 }
 
 // lateActs are about what arrives after a has closed, or shut down.
@@ -222,6 +223,7 @@ func lateGone(p *pair) []Truth {
 	return []Truth{
 		p.sent("unread-data").closed(),
 		p.sent("late-data").closed().on(event.SocketNone).repeats(),
+		dropped("reset-filtered", p.z, p.a).repeats(),
 		p.received("peer-reset"),
 	}
 }

@@ -2,41 +2,69 @@ package lab
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
-	"time"
 
 	"rstwhy/internal/event"
+)
+
+// Field is what a finding is about.
+type Field string
+
+// The two ways in which a whole record can be wrong, the two in which an owner
+// can, and the other fields that are compared.
+const (
+	Missing      Field = "missing record"
+	Unexpected   Field = "unexpected record"
+	WrongOwner   Field = "WRONG OWNER"
+	UnknownOwner Field = "owner"
+	CauseField   Field = "cause"
+	SocketField  Field = "socket"
+	CommField    Field = "comm"
+	StartField   Field = "start time"
+	EndingField  Field = "ended by"
+	HookField    Field = "hook"
+	EffectField  Field = "effect"
+	ActorField   Field = "actor"
+	TwinField    Field = "twin"
+	PacketsField Field = "packets"
+	NATField     Field = "nat"
+	OthersField  Field = "others"
 )
 
 // Finding is one thing that a tracer told and that is not so, or did not tell.
 type Finding struct {
 	Scenario string // empty: a record that belongs to no scenario
+	Field    Field
 	What     string
 	Truth    *Truth       // nil for an unexpected record
 	Reset    *event.Reset // nil for a missing one
 }
 
-// Score sums a comparison up for one scenario.
+// Score sums a comparison up for one scenario, or for one cause.
 type Score struct {
-	Scenario string
-	Truths   int // resets that had to be told
-	Told     int // of these, found among the records
-	Right    int // of these, right in everything
-	Named    int // of these, with an owner
-	Records  int // that tell of them; more where a truth repeats
+	Name    string // scenario, or direction and cause
+	Truths  int    // resets that had to be told
+	Told    int    // of these, found among the records
+	Right   int    // of these, right in everything
+	Named   int    // of these, with an owner
+	Unknown int    // of these, without an owner that a process had to be
+	Wrong   int    // of these, with a wrong owner
+	Records int    // that tell of them; more where a truth repeats
 }
 
 // Add sums up.
 func (s *Score) Add(o Score) {
-	s.Truths, s.Told, s.Right, s.Named, s.Records = s.Truths+o.Truths, s.Told+o.Told, s.Right+o.Right, s.Named+o.Named, s.Records+o.Records
+	s.Truths, s.Told, s.Right, s.Named = s.Truths+o.Truths, s.Told+o.Told, s.Right+o.Right, s.Named+o.Named
+	s.Unknown, s.Wrong, s.Records = s.Unknown+o.Unknown, s.Wrong+o.Wrong, s.Records+o.Records
 }
 
-// clockError is what the start of a process, kept in ticks, may seem to lie
-// after an event, read from another clock.
-const clockError = time.Second
+// Judgement is what a comparison found.
+type Judgement struct {
+	ByScenario []Score
+	ByCause    []Score
+	Findings   []Finding
+}
 
 type key struct {
 	direction   event.Direction
@@ -46,9 +74,10 @@ type key struct {
 
 func (t *Truth) key() key { return key{t.Direction, t.Local, t.Peer, t.NetNS} }
 
+func addrPort(e event.Endpoint) netip.AddrPort { return netip.AddrPortFrom(e.Address.Unmap(), e.Port) }
+
 func resetKey(r *event.Reset) key {
-	unmap := func(e event.Endpoint) netip.AddrPort { return netip.AddrPortFrom(e.Address.Unmap(), e.Port) }
-	return key{r.Direction, unmap(r.Local), unmap(r.Peer), r.NetNS}
+	return key{r.Direction, addrPort(r.Local), addrPort(r.Peer), r.NetNS}
 }
 
 // connection is the key without the side that looks.
@@ -63,11 +92,23 @@ func (k key) connection() connection {
 	return connection{k.local, k.peer}
 }
 
+// result is what the records say of one truth.
+type result struct {
+	truth    *Truth
+	records  []*event.Reset
+	findings []Finding
+	score    Score
+}
+
+func (r *result) find(f Field, what string, reset *event.Reset) {
+	r.findings = append(r.findings, Finding{Scenario: r.truth.Scenario, Field: f, What: what, Truth: r.truth, Reset: reset})
+}
+
 // Compare matches what a tracer told to what happened. Every truth needs its
 // own record; a record on a connection of the lab's, or with an owner
 // from the lab, needs a truth. What else the host did is ignored. Records of one
 // end of one connection are matched in the order of time. Lab.Has is the usual mine.
-func Compare(truths []Truth, resets []event.Reset, mine func(pid int) bool) (scores []Score, findings []Finding) {
+func Compare(truths []Truth, resets []event.Reset, mine func(pid int) bool) (j Judgement) {
 	told := map[key][]*event.Reset{}
 	for i := range resets {
 		told[resetKey(&resets[i])] = append(told[resetKey(&resets[i])], &resets[i])
@@ -75,112 +116,91 @@ func Compare(truths []Truth, resets []event.Reset, mine func(pid int) bool) (sco
 	for _, list := range told {
 		slices.SortStableFunc(list, func(a, b *event.Reset) int { return a.Time.Compare(b.Time) })
 	}
-	score := map[string]*Score{}
 	ours := map[connection]string{}
+	results := make([]*result, len(truths))
 	for i := range truths {
 		t := &truths[i]
-		s := score[t.Scenario]
-		if s == nil {
-			s = &Score{Scenario: t.Scenario}
-			score[t.Scenario] = s
-		}
 		k := t.key()
 		ours[k.connection()] = t.Scenario
-		var f []Finding
-		told[k], f = match(t, told[k], s)
-		findings = append(findings, f...)
+		results[i], told[k] = match(t, told[k])
+	}
+	judgeTwins(results)
+	for _, r := range results {
+		r.finish()
+		j.Findings = append(j.Findings, r.findings...)
 	}
 	for k, list := range told {
 		scenario, known := ours[k.connection()]
 		for _, r := range list {
 			if known || r.Owner != nil && mine(int(r.Owner.PID)) {
-				findings = append(findings, Finding{Scenario: scenario, What: "unexpected record", Reset: r})
+				j.Findings = append(j.Findings, Finding{Scenario: scenario, Field: Unexpected, What: string(Unexpected), Reset: r})
 			}
 		}
 	}
-	for _, s := range score {
-		scores = append(scores, *s)
-	}
-	slices.SortFunc(scores, func(a, b Score) int { return cmp.Compare(a.Scenario, b.Scenario) })
-	slices.SortStableFunc(findings, func(a, b Finding) int { return cmp.Compare(a.Scenario, b.Scenario) })
-	return scores, findings
+	j.ByScenario = tally(results, func(t *Truth) string { return t.Scenario })
+	j.ByCause = tally(results, func(t *Truth) string { return string(t.Direction) + " " + t.Causes()[0] })
+	slices.SortStableFunc(j.Findings, func(a, b Finding) int { return cmp.Compare(a.Scenario, b.Scenario) })
+	return j
 }
 
 // match takes the records that tell of one truth from the front of the list.
-func match(t *Truth, list []*event.Reset, s *Score) (rest []*event.Reset, findings []Finding) {
+func match(t *Truth, list []*event.Reset) (res *result, rest []*event.Reset) {
+	res = &result{truth: t}
 	fits := func(r *event.Reset) bool { return slices.Contains(t.Causes(), r.Cause) }
 	if t.Optional && (len(list) == 0 || !fits(list[0])) {
-		return list, nil
+		return res, list
 	}
-	s.Truths++
+	res.score.Truths = 1
 	if len(list) == 0 {
-		return nil, []Finding{{Scenario: t.Scenario, What: "missing record", Truth: t}}
+		res.find(Missing, string(Missing), nil)
+		return res, nil
 	}
 	n := 1
 	for t.Repeats && n < len(list) && fits(list[n]) {
 		n++
 	}
-	s.Told, s.Records = s.Told+1, s.Records+n
-	for _, r := range list[:n] {
-		for _, what := range t.differences(r) {
-			findings = append(findings, Finding{Scenario: t.Scenario, What: what, Truth: t, Reset: r})
-		}
+	res.records = list[:n]
+	for _, r := range res.records {
+		res.judge(r)
 	}
-	if len(findings) == 0 {
-		s.Right++
-	}
-	if list[0].Owner != nil {
-		s.Named++
-	}
-	return list[n:], findings
+	return res, list[n:]
 }
 
-// differences lists what a record says that is not the truth.
-func (t *Truth) differences(r *event.Reset) (all []string) {
-	differs := func(what string, got, want any) { all = append(all, fmt.Sprintf("%s %v, not %v", what, got, want)) }
-	if !slices.Contains(t.Causes(), r.Cause) {
-		differs("cause", r.Cause, t.Cause)
+// finish counts.
+func (r *result) finish() {
+	if len(r.records) == 0 {
+		return
 	}
-	if r.Socket != t.Socket {
-		differs("socket", r.Socket, t.Socket)
-	}
-	switch {
-	case r.Owner == nil:
-		if len(t.Owners) > 0 && !t.AnyOwnerUnknownOK {
-			differs("owner", "unknown", fmt.Sprint(t.Owners, t.Comm))
+	flag := func(b bool) int {
+		if b {
+			return 1
 		}
-	case !slices.Contains(t.Owners, int(r.Owner.PID)):
-		differs("WRONG OWNER", fmt.Sprint(r.Owner.PID, " ", r.Owner.Comm), fmt.Sprint(t.Owners, t.Comm))
-	default:
-		if !slices.Contains(strings.Split(t.Comm, "|"), r.Owner.Comm) {
-			differs("comm", r.Owner.Comm, t.Comm)
+		return 0
+	}
+	has := func(f Field) bool {
+		return slices.ContainsFunc(r.findings, func(x Finding) bool { return x.Field == f })
+	}
+	r.score.Told, r.score.Records = 1, len(r.records)
+	r.score.Right = flag(len(r.findings) == 0)
+	r.score.Named = flag(r.records[0].Owner != nil)
+	r.score.Unknown = flag(r.records[0].Owner == nil && len(r.truth.Owners) > 0)
+	r.score.Wrong = flag(has(WrongOwner))
+}
+
+func tally(results []*result, name func(*Truth) string) (all []Score) {
+	sums := map[string]*Score{}
+	for _, r := range results {
+		n := name(r.truth)
+		if sums[n] == nil {
+			sums[n] = &Score{Name: n}
 		}
-		if r.Owner.StartTime.IsZero() || r.Owner.StartTime.After(r.Time.Add(clockError)) {
-			differs("start time", r.Owner.StartTime, "before the reset")
+		sums[n].Add(r.score)
+	}
+	for _, s := range sums {
+		if s.Truths > 0 { // none: nothing but what may be left out
+			all = append(all, *s)
 		}
 	}
-	if !t.AnyEndingOK && !sameEnding(r.EndedBy, t.EndedBy) {
-		differs("ended by", ending(r.EndedBy), ending(t.EndedBy))
-	}
+	slices.SortFunc(all, func(a, b Score) int { return cmp.Compare(a.Name, b.Name) })
 	return all
-}
-
-func sameEnding(a, b *event.Ending) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	same := func(x, y *int) bool { return x == y || x != nil && y != nil && *x == *y }
-	return a.Kind == b.Kind && same(a.Signal, b.Signal) && same(a.Status, b.Status)
-}
-
-func ending(e *event.Ending) string {
-	switch {
-	case e == nil:
-		return "nobody"
-	case e.Signal != nil:
-		return fmt.Sprintf("%s %d", e.Kind, *e.Signal)
-	case e.Status != nil:
-		return fmt.Sprintf("%s %d", e.Kind, *e.Status)
-	}
-	return string(e.Kind)
 }

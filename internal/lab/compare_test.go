@@ -73,9 +73,8 @@ func TestCompare(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			truth, record := example()
 			told := tt.lie(&truth, &record)
-			_, findings := Compare([]Truth{truth}, told, func(pid int) bool { return pid == 42 })
 			var whats []string
-			for _, f := range findings {
+			for _, f := range Compare([]Truth{truth}, told, func(pid int) bool { return pid == 42 }).Findings {
 				whats = append(whats, f.What)
 			}
 			if d := cmp.Diff(tt.whats, whats); d != "" {

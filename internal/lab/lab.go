@@ -18,7 +18,9 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"rstwhy/internal/event"
@@ -42,10 +44,27 @@ type Truth struct {
 	AnyEndingOK       bool // ended_by is a matter of taste here
 	Optional          bool // a race of the kernel decides whether it happens
 	Repeats           bool // once or more often, as retransmissions have it
+
+	// What follows is not judged where it is left zero.
+	Hook      event.Hook      // place in the kernel that must show it
+	Effect    event.Effect    // what an arriving RST did; several that are equally true, divided by "|"
+	Actor     event.ActorKind // who caused it; several that are equally true, divided by "|"
+	ActorPIDs []int           // the actor's right pids, where the actor is a process
+	Pair      int             // the two truths with one number are one RST, seen at both ends
+	Packets   uint64          // RST packets that the record must count, at least
+	NAT       *event.NAT      // what conntrack translated
+	Others    []int           // further holders of the socket that must be listed
+	Unsure    string          // what is as true for a tracer that may have missed something: another cause
+	Firewall  bool            // seen only where the tracer watches firewalls (--firewall)
 }
 
 // Causes gives the acceptable causes.
 func (t *Truth) Causes() []string { return strings.Split(t.Cause, "|") }
+
+// either tells whether a value is one of those that a truth allows.
+func either[A, B ~string](got A, allowed B) bool {
+	return slices.Contains(strings.Split(string(allowed), "|"), string(got))
+}
 
 // Early says what a tracer that starts between a scenario's two halves can
 // know.
@@ -66,8 +85,20 @@ type Scenario struct {
 	Title string
 	Early Early
 	Own   bool          // needs a network namespace of the lab's
+	In    []Place       // where it can run; nil: everywhere
 	Slow  time.Duration // how long it waits for the kernel's timers
 	setup func(*Bench) func() []Truth
+}
+
+// Where lists the places where the scenario can run.
+func (s *Scenario) Where() []Place {
+	switch {
+	case s.Own:
+		return []Place{Own}
+	case s.In != nil:
+		return s.In
+	}
+	return Places
 }
 
 // stepError carries a failed step out of a script.
@@ -128,7 +159,42 @@ func (p *Prepared) Run() (truths []Truth, err error) {
 			}
 		}
 	}
+	pairUp(truths)
 	return truths, nil
+}
+
+// pairs numbers the RSTs that both ends of this host see.
+var pairs atomic.Int64
+
+func pairOf(a, b *Truth) {
+	n := int(pairs.Add(1))
+	a.Pair, b.Pair = n, n
+}
+
+// pairUp joins the two sides of each RST: of one connection and direction the
+// first that was sent is the first that arrived, where as many arrived as were
+// sent.
+func pairUp(truths []Truth) {
+	type wire struct{ from, to netip.AddrPort }
+	sent, received := map[wire][]*Truth{}, map[wire][]*Truth{}
+	unsure := map[wire]bool{}
+	for i := range truths {
+		t := &truths[i]
+		w, list := wire{t.Local, t.Peer}, sent
+		if t.Direction == event.Received {
+			w, list = wire{t.Peer, t.Local}, received
+		}
+		unsure[w] = unsure[w] || t.Optional || t.Repeats || t.Pair != 0 || t.Firewall
+		list[w] = append(list[w], t)
+	}
+	for w, list := range sent {
+		if unsure[w] || len(list) != len(received[w]) {
+			continue
+		}
+		for i := range list {
+			pairOf(list[i], received[w][i])
+		}
+	}
 }
 
 // Close takes the scenario's sockets and processes away, without a packet.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -44,14 +45,12 @@ func needRoot(t *testing.T) {
 	t.Skip("provoking resets needs root (set RSTWHY_ROOT=1 to make this a failure)")
 }
 
-type tuple struct{ from, to netip.AddrPort }
-
 // sniffer counts the RST packets that an AF_PACKET socket sees: a witness that
 // shares nothing with the lab's own account.
 type sniffer struct {
 	fd   int
 	mu   sync.Mutex
-	seen map[tuple]int
+	seen map[tuple4]int
 }
 
 // sniff listens on every interface of the calling thread's network namespace.
@@ -69,7 +68,7 @@ func sniff(t *testing.T) *sniffer {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 8<<20); err != nil {
 		t.Fatal(err)
 	}
-	s := &sniffer{fd: fd, seen: map[tuple]int{}}
+	s := &sniffer{fd: fd, seen: map[tuple4]int{}}
 	stop := make(chan struct{})
 	done := make(chan struct{})
 	go func() {
@@ -107,7 +106,7 @@ func (s *sniffer) packet(b []byte) {
 	if len(tcp) < 14 || tcp[13]&4 == 0 {
 		return
 	}
-	k := tuple{
+	k := tuple4{
 		netip.AddrPortFrom(src, binary.BigEndian.Uint16(tcp)),
 		netip.AddrPortFrom(dst, binary.BigEndian.Uint16(tcp[2:])),
 	}
@@ -116,7 +115,7 @@ func (s *sniffer) packet(b []byte) {
 	s.mu.Unlock()
 }
 
-func (s *sniffer) count(k tuple) int {
+func (s *sniffer) count(k tuple4) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.seen[k]
@@ -158,13 +157,11 @@ func TestProvoked(t *testing.T) {
 			t.Run("scenarios", func(t *testing.T) {
 				for i := range Scenarios {
 					s := &Scenarios[i]
-					if s.Own && place != Own || !s.Own && !chosen(i, place) {
+					if !slices.Contains(s.Where(), place) || !chosen(s, i, place) {
 						continue
 					}
 					t.Run(s.ID, func(t *testing.T) {
-						if s.Slow > 0 {
-							t.Parallel()
-						}
+						t.Parallel()
 						provoke(t, l, s, place, sniffers)
 					})
 				}
@@ -173,11 +170,14 @@ func TestProvoked(t *testing.T) {
 	}
 }
 
-// chosen spreads the scenarios over the places, two for each; RSTWHY_LAB_ALL=1
-// runs all of them everywhere.
-func chosen(i int, place Place) bool {
-	n := slices.Index(Places, place)
-	return os.Getenv("RSTWHY_LAB_ALL") == "1" || i%len(Places) == n || (i+2)%len(Places) == n
+// chosen spreads the scenarios over the places; RSTWHY_LAB_ALL=1 runs all of them
+// everywhere, RSTWHY_LAB_ONLY (a substring) some of them.
+func chosen(s *Scenario, i int, place Place) bool {
+	if !strings.Contains(s.ID, os.Getenv("RSTWHY_LAB_ONLY")) {
+		return false
+	}
+	where := s.Where()
+	return os.Getenv("RSTWHY_LAB_ALL") == "1" || where[i%len(where)] == place
 }
 
 func sniffersAt(t *testing.T, l *Lab, place Place) (all []*sniffer) {
@@ -186,7 +186,7 @@ func sniffersAt(t *testing.T, l *Lab, place Place) (all []*sniffer) {
 	switch place {
 	case Own:
 		in(t, l.holder("one").PID, add)
-	case Veth:
+	case Veth, Veth6:
 		left, right := l.vethPair()
 		in(t, left.PID, add)
 		in(t, right.PID, add)
@@ -199,7 +199,18 @@ func sniffersAt(t *testing.T, l *Lab, place Place) (all []*sniffer) {
 func provoke(t *testing.T, l *Lab, s *Scenario, place Place, sniffers []*sniffer) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	truths, err := s.Run(ctx, l, place)
+	p, err := s.Prepare(ctx, l, place)
+	if errors.Is(err, ErrUnavailable) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for _, w := range p.bench.private {
+		in(t, w.PID, func() { sniffers = append(sniffers, sniff(t)) })
+	}
+	truths, err := p.Run()
 	if errors.Is(err, ErrUnavailable) {
 		t.Skip(err)
 	}
@@ -209,45 +220,79 @@ func provoke(t *testing.T, l *Lab, s *Scenario, place Place, sniffers []*sniffer
 	if len(truths) == 0 {
 		t.Fatal("the scenario tells nothing")
 	}
-	count := func(k tuple) (n int) {
+	for _, w := range p.bench.wires {
+		w.drain()
+	}
+	count := func(k tuple4) (n int) {
 		for _, w := range sniffers {
 			n += w.count(k)
 		}
+		for _, w := range p.bench.wires {
+			n += w.resets[k]
+		}
 		return n
 	}
-	want, repeats := map[tuple]int{}, map[tuple]bool{}
-	for _, tr := range truths {
-		k := tuple{tr.Local, tr.Peer}
-		if tr.Direction == event.Received {
-			k = tuple{tr.Peer, tr.Local}
-			want[k] += 0
-			continue
-		}
-		want[k]++
-		want[tuple{k.to, k.from}] += 0
-		repeats[k] = repeats[k] || tr.Repeats
-		if tr.NetNS == 0 || (len(tr.Owners) == 0) != (tr.Comm == "") {
-			t.Errorf("incomplete truth %+v", tr)
-		}
-	}
+	expected := expect(t, truths)
 	// The sniffer needs a moment, on a busy machine more than one.
 	for until := time.Now().Add(3 * time.Second); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
 		complete := true
-		for k, n := range want {
-			complete = complete && count(k) >= n
+		for k, e := range expected {
+			complete = complete && count(k) >= max(e.sent, e.received)
 		}
 		if complete {
 			break
 		}
 	}
-	for k, n := range want {
-		if got := count(k); got != n && (!repeats[k] || got < n) {
-			t.Errorf("RST packets %v to %v: %d, the truth tells of %d", k.from, k.to, got, n)
+	for k, e := range expected {
+		switch got := count(k); {
+		case e.senderHere && got != e.sent && (!e.sentMore || got < e.sent):
+			t.Errorf("RST packets %v to %v: %d, the truth tells of %d sent", k.from, k.to, got, e.sent)
+		case e.receiverHere && got != e.received && (!e.receivedMore || got < e.received):
+			t.Errorf("RST packets %v to %v: %d, the truth tells of %d that arrived", k.from, k.to, got, e.received)
+		case !e.senderHere && !e.receiverHere && got > 0:
+			t.Errorf("RST packets %v to %v: %d, the truth tells of none", k.from, k.to, got)
 		}
+	}
+}
+
+// expectation is what the truths of one scenario say about the RST packets from
+// one end to the other.
+type expectation struct {
+	sent, received           int
+	sentMore, receivedMore   bool
+	senderHere, receiverHere bool
+}
+
+func expect(t *testing.T, truths []Truth) map[tuple4]*expectation {
+	t.Helper()
+	all := map[tuple4]*expectation{}
+	of := func(k tuple4) *expectation {
+		if all[k] == nil {
+			all[k] = &expectation{}
+		}
+		return all[k]
 	}
 	for _, tr := range truths {
-		if tr.Direction == event.Received && !tr.Optional && count(tuple{tr.Peer, tr.Local}) == 0 {
-			t.Errorf("no RST packet for the truth %+v", tr)
+		if tr.NetNS == 0 || (len(tr.Owners) == 0) != (tr.Comm == "") || tr.Hook == "" || tr.Actor == "" {
+			t.Errorf("incomplete truth %+v", tr)
 		}
+		n := int(max(1, tr.Packets))
+		if tr.Optional {
+			n = 0
+		}
+		more := tr.Repeats || tr.Optional
+		if tr.Direction == event.Sent {
+			if tr.NAT != nil { // on the wire it comes from the service's address
+				tr.Local = tr.NAT.Destination.AddrPort()
+			}
+			e := of(tuple4{tr.Local, tr.Peer})
+			e.sent, e.senderHere, e.sentMore = e.sent+n, true, e.sentMore || more
+		} else {
+			e := of(tuple4{tr.Peer, tr.Local})
+			e.received, e.receiverHere, e.receivedMore = e.received+n, true, e.receivedMore || more
+		}
+		of(tuple4{tr.Local, tr.Peer})
+		of(tuple4{tr.Peer, tr.Local})
 	}
+	return all
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +33,7 @@ func (l *Lab) holderLocked(name, comm string) *Worker {
 	}
 	w.doStr("up", -1, "lo")
 	w.doStr("sysctl", -1, "ipv4/tcp_abort_on_overflow 1")
+	l.steer(w, "lo")
 	l.inits[name] = w
 	return w
 }
@@ -45,11 +49,61 @@ func (l *Lab) vethPair() (left, right *Worker) {
 	left, right = l.holderLocked("left", one), l.holderLocked("right", two)
 	left.Addr, right.Addr = "192.0.2.1", "192.0.2.2" // TEST-NET-1, RFC 5737
 	left.do("veth", -1, right.PID)
-	left.doStr("address", -1, "lab0 192.0.2.1/24")
-	right.doStr("address", -1, "lab1 192.0.2.2/24")
 	left.doStr("up", -1, "lab0")
 	right.doStr("up", -1, "lab1")
+	for w, device := range map[*Worker]string{left: "lab0", right: "lab1"} {
+		l.steer(w, device)
+		w.doStr("address", -1, device+" "+w.Addr+"/24")
+		w.doStr("address", -1, device+" "+vethIPv6[w.Addr]+"/64")
+	}
 	return left, right
+}
+
+func (l *Lab) steer(w *Worker, device string) {
+	if l.Steer {
+		_, _ = w.try("steer", -1, device) // a kernel without RPS has no such file
+	}
+}
+
+// steer lets the packets of a device be handled on all CPUs
+// (Documentation/networking/scaling.rst). The file is in a sysfs of this network
+// namespace, which only a thread with mounts of its own sees, and ends with it.
+func steer(c *command) error {
+	if err := ownNetwork("steer"); err != nil {
+		return err
+	}
+	return linkThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return err
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return err
+		}
+		if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
+			return err
+		}
+		all := fmt.Sprintf("%x", uint64(1)<<min(runtime.NumCPU(), 32)-1)
+		return os.WriteFile("/sys/class/net/"+c.Str+"/queues/rx-0/rps_cpus", []byte(all), 0)
+	})
+}
+
+// vethIPv6 gives the other address of an end of the veth pair (documentation
+// prefix, RFC 3849).
+var vethIPv6 = map[string]string{"192.0.2.1": "2001:db8::1", "192.0.2.2": "2001:db8::2"}
+
+// ownHome makes a network namespace for this bench alone, in which the processes
+// that it starts from now on live, on loopback. Sysctls and firewall rules can
+// be set there.
+func (b *Bench) ownHome(flags ...int) *Worker {
+	holder := b.lab.holder("one")
+	w := b.spawnFrom(holder, b.lab.comm("home"), -1, append(flags, unix.CLONE_NEWNET)...)
+	w.Addr = map[Place]string{IPv6: "::1", Veth6: "::1"}[b.place]
+	if w.Addr == "" {
+		w.Addr = "127.0.0.1"
+	}
+	w.doStr("up", -1, "lo")
+	b.home, b.private = w, append(b.private, w)
+	return w
 }
 
 func (l *Lab) holderOf(netns uint32) *Worker {
@@ -74,26 +128,30 @@ func linkUp(name string) error {
 	})
 }
 
-// linkAddress gives an interface an IPv4 address: "name address/bits".
+// linkAddress gives an interface an address: "name address/bits". An IPv6
+// address counts at once (IFA_F_NODAD: no duplicate address detection).
 func linkAddress(s string) error {
 	name, address, _ := strings.Cut(s, " ")
 	p, err := netip.ParsePrefix(address)
 	if err != nil {
 		return err
 	}
-	return interfaceRequest(name, func(fd int, r *unix.Ifreq) error {
-		if err := r.SetInet4Addr(p.Addr().AsSlice()); err != nil {
-			return err
-		}
-		if err := unix.IoctlIfreq(fd, unix.SIOCSIFADDR, r); err != nil {
-			return err
-		}
-		mask := binary.BigEndian.AppendUint32(nil, ^uint32(0)<<(32-p.Bits()))
-		if err := r.SetInet4Addr(mask); err != nil {
-			return err
-		}
-		return unix.IoctlIfreq(fd, unix.SIOCSIFNETMASK, r)
-	})
+	device, err := net.InterfaceByName(name)
+	if err != nil {
+		return err
+	}
+	family := byte(unix.AF_INET)
+	if p.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	body := []byte{family, byte(p.Bits()), unix.IFA_F_NODAD, unix.RT_SCOPE_UNIVERSE} // struct ifaddrmsg
+	body = binary.NativeEndian.AppendUint32(body, uint32(device.Index))
+	body = append(body, attribute(unix.IFA_LOCAL, p.Addr().AsSlice())...)
+	body = append(body, attribute(unix.IFA_ADDRESS, p.Addr().AsSlice())...)
+	if err := netlinkRequest(unix.NETLINK_ROUTE, unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, body); err != nil {
+		return fmt.Errorf("address %s of %s: %w", address, name, err)
+	}
+	return nil
 }
 
 func interfaceRequest(name string, f func(int, *unix.Ifreq) error) error {

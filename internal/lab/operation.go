@@ -49,6 +49,11 @@ func init() {
 		"veth":    plain(func(c *command) error { return makeVeth("lab0", "lab1", c.num(0)) }),
 		"sysctl":  plain(writeSysctl),
 		"eat":     plain(eat),
+		"nft":     plain(nft), "md5": plain(md5), "forge": plain(forge), "mortal": plain(mortal),
+		"send-slowly": plain(sendSlowly), "steal": (*worker).steal,
+		"uring-accept": (*worker).uringAccept, "uring-close": (*worker).uringClose,
+		"steer":   plain(steer),
+		"numbers": (*worker).numbers,
 	}
 }
 
@@ -278,10 +283,38 @@ func closeSilently(fd int) {
 	_ = unix.Close(fd)
 }
 
+// numbers gives what the socket sends and expects next, through repair mode.
+func (w *worker) numbers(c *command, _ []int) (reply, error) {
+	set := func(option, v int) error { return unix.SetsockoptInt(c.FD, unix.IPPROTO_TCP, option, v) }
+	if err := set(unix.TCP_REPAIR, 1); err != nil {
+		return reply{}, err
+	}
+	var n [2]int
+	for i, queue := range []int{2, 1} { // TCP_SEND_QUEUE, TCP_RECV_QUEUE
+		err := set(unix.TCP_REPAIR_QUEUE, queue)
+		if err == nil {
+			n[i], err = unix.GetsockoptInt(c.FD, unix.IPPROTO_TCP, unix.TCP_QUEUE_SEQ)
+		}
+		if err != nil {
+			return reply{}, err
+		}
+	}
+	return reply{Str: fmt.Sprint(uint32(n[0]), " ", uint32(n[1]))}, set(unix.TCP_REPAIR, -1)
+}
+
 // writeSysctl sets "path value" below /proc/sys/net of the worker's network
 // namespace; in the initial one it refuses.
 func writeSysctl(c *command) error {
 	path, value, _ := strings.Cut(c.Str, " ")
+	if err := ownNetwork("sysctl " + path); err != nil {
+		return err
+	}
+	return os.WriteFile("/proc/sys/net/"+path, []byte(value), 0)
+}
+
+// ownNetwork refuses where the worker is in the network namespace of the process
+// that started it.
+func ownNetwork(what string) error {
 	here, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		return err
@@ -291,7 +324,7 @@ func writeSysctl(c *command) error {
 		return err
 	}
 	if here == parent {
-		return fmt.Errorf("sysctl %s: the lab changes none outside a network namespace of its own", path)
+		return fmt.Errorf("%s: the lab changes nothing outside a network namespace of its own", what)
 	}
-	return os.WriteFile("/proc/sys/net/"+path, []byte(value), 0)
+	return nil
 }

@@ -2,12 +2,9 @@ package lab
 
 import (
 	"net/netip"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"rstwhy/internal/event"
 )
 
 // process is what holds a socket: a worker, or a child that one forked.
@@ -149,72 +146,6 @@ func (p *pair) reset() {
 
 // wasReset checks that z's application gets ECONNRESET.
 func (p *pair) wasReset() { p.z.worker().want(unix.ECONNRESET, "recv", p.z.fd, "", 64) }
-
-// sent is the reset that a's side sent.
-func (p *pair) sent(cause string) Truth { return sent(cause, p.a, p.z) }
-
-// received is the reset that z's side received.
-func (p *pair) received(cause string) Truth { return received(cause, p.z, p.a) }
-
-func sent(cause string, by, to end) Truth {
-	return Truth{
-		Cause: cause, Direction: event.Sent, Local: by.addr, Peer: to.addr,
-		NetNS: by.by.eye().NetNS, Owners: []int{by.by.pid()}, Comm: by.by.name(), Socket: event.SocketFull,
-	}
-}
-
-func received(cause string, by, from end) Truth {
-	t := sent(cause, by, from)
-	t.Direction = event.Received
-	return t
-}
-
-func (t Truth) endedBy(e event.Ending) Truth {
-	t.EndedBy = &e
-	return t
-}
-
-func (t Truth) closed() Truth { return t.endedBy(event.Ending{Kind: event.EndClose}) }
-
-func (t Truth) exited(status int) Truth {
-	return t.endedBy(event.Ending{Kind: event.EndExit, Status: &status})
-}
-
-func (t Truth) killed(s syscall.Signal) Truth {
-	n := int(s)
-	return t.endedBy(event.Ending{Kind: event.EndSignal, Signal: &n})
-}
-
-func (t Truth) on(k event.SocketKind) Truth {
-	t.Socket = k
-	return t
-}
-
-// noOwner: the kernel acted for no process.
-func (t Truth) noOwner() Truth {
-	t.Owners, t.Comm = nil, ""
-	return t
-}
-
-func (t Truth) orUnknown() Truth {
-	t.AnyOwnerUnknownOK = true
-	return t
-}
-
-func (t Truth) repeats() Truth {
-	t.Repeats = true
-	return t
-}
-
-func (t Truth) maybe() Truth {
-	t.Optional = true
-	return t
-}
-
-func (t Truth) anyEnding() Truth {
-	t.AnyEndingOK = true
-	return t
-}
 
 // pause lets time pass where a scenario is about time.
 func pause(d time.Duration) { time.Sleep(d) }

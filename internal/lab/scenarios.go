@@ -1,11 +1,13 @@
 package lab
 
+import "slices"
+
 // Scenarios lists every way in which the lab makes resets. IDs are unique.
 var Scenarios = scenarios()
 
 func scenarios() (all []Scenario) {
-	all = append(all, specials...)
-	for _, acts := range [][]act{closings, lateActs} {
+	all = slices.Concat(specials, inbound, firewalls, multipaths, holders)
+	for _, acts := range [][]act{closings, moreClosings, lateActs} {
 		for _, a := range acts {
 			all = append(all,
 				Scenario{ID: a.id + "/accepted", Title: "the accepting process: " + a.title, Early: EarlyKnown, setup: opened((*Bench).pair, a)},
@@ -13,7 +15,7 @@ func scenarios() (all []Scenario) {
 			)
 		}
 	}
-	for _, m := range handovers {
+	for _, m := range slices.Concat(handovers, moves) {
 		for _, a := range inherited {
 			all = append(all, Scenario{ID: a.id + "/" + m.id, Title: m.title + ": " + a.title, Early: EarlyKnown, setup: opened(m.open, a)})
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -71,7 +72,7 @@ func serve() {
 	if err != nil {
 		answer(failed(fmt.Errorf("mailbox: %w", err)))
 	} else {
-		answer(reply{Str: name})
+		answer(reply{Str: name, N: outerPID()})
 	}
 	buf, oob := make([]byte, maxMessage), make([]byte, 256)
 	for {
@@ -89,6 +90,17 @@ func serve() {
 		}
 		answer(w.run(&c, rights(oob[:oobn])))
 	}
+}
+
+// outerPID is the process's number in the pid namespace whose /proc is mounted
+// here: that of the bench, also where the process is in another one.
+func outerPID() int {
+	self, err := os.Readlink("/proc/self")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(self)
+	return n
 }
 
 // openMailbox lets the kernel choose an abstract name (unix(7), autobind).

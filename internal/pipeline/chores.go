@@ -1,6 +1,11 @@
 package pipeline
 
-import "rstwhy/internal/probe"
+import (
+	"fmt"
+
+	"rstwhy/internal/probe"
+	"rstwhy/internal/sink"
+)
 
 // endOfTime is the clock's reading when the session ends.
 const endOfTime = ^uint64(0)
@@ -33,4 +38,11 @@ func (s *session) housekeeping(now uint64) {
 		n.sample(s.here.netns, 0, now)
 	}
 	s.tellStorms()
+	for _, out := range s.opts.Sinks {
+		if t, ok := out.(sink.Ticker); ok {
+			if err := t.Tick(s.clock.Time(now)); err != nil && s.err == nil {
+				s.err = fmt.Errorf("write output: %w", err)
+			}
+		}
+	}
 }

@@ -44,9 +44,10 @@ type finisher struct {
 	filtered  uint64
 	delivered uint64
 	storms    stormAccount
-	hidden    uint64 // of those delivered, told in the counts only
-	before    uint64 // delivered in parts of a recording that are not replayed, as far as -c counts them
-	err       error  // the first error of a sink
+	hidden    uint64    // of those delivered, told in the counts only
+	before    uint64    // delivered in parts of a recording that are not replayed, as far as -c counts them
+	err       error     // the first error of a sink
+	counters  *counters // the kernel's own; nil at replay
 }
 
 func newFinisher(opts Options, names probe.Names, clock probe.Clock) finisher {
@@ -135,6 +136,7 @@ func (f *finisher) finish(res *Resolution) *event.Reset {
 		x.Why = diagnose.Sentence(r)
 	}
 	f.delivered++
+	f.counters.count(r)
 	for _, t := range f.tallies() {
 		t.Add(r)
 	}
@@ -189,7 +191,7 @@ func (f *finisher) finishRecording(sum *event.Summary) error {
 func (f *finisher) summary(c probe.Counts) event.Summary {
 	sum := f.tally.Summary(time.Now().UTC())
 	sum.Hidden = f.hidden
-	sum.Scope, sum.Checks, sum.Gaps = event.ScopeSession, []event.CounterCheck{}, []event.Gap{}
+	sum.Scope, sum.Checks, sum.Gaps = event.ScopeSession, f.counters.checks(c), []event.Gap{}
 	sum.Account = event.Account{
 		Seen: c.Seen, Filtered: c.Filtered + f.filtered, Joined: f.joined, Delivered: f.delivered, Aggregated: c.Aggregated,
 		LostRing: c.LostRing, LostRecursion: c.LostRecursion, LostDecode: f.undecoded,

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"rstwhy/internal/netns"
 	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
@@ -67,6 +68,7 @@ type session struct {
 	procs *owner.Resolver
 	servers
 	finisher
+	asks     asks
 	twins    twins
 	stories  stories
 	here     here
@@ -87,11 +89,14 @@ type session struct {
 // Live traces until ctx ends, the count or the duration is reached.
 func Live(ctx context.Context, opts Options) error {
 	defer opts.Record.abandon()
+	spaces := netns.NewSpaces()
+	kernel := startCounters(spaces)
 	live, err := probe.Open(probe.Options{Filter: opts.Filter, Log: opts.Log, ForeignPIDs: opts.NoNames, Firewall: opts.Firewall, Rate: opts.Rate})
 	if err != nil {
 		return err
 	}
 	defer live.Close()
+	kernel.attached(live.NetNSHits)
 	for _, h := range live.Hooks() {
 		if !h.Silent() {
 			opts.Warnings = append(opts.Warnings, fmt.Sprintf("hook %s is not attached: %v; without it %s", h.Hook.Name, h.Err, h.Hook.Without))
@@ -102,6 +107,9 @@ func Live(ctx context.Context, opts Options) error {
 	s.walks.log, s.walks.possible = opts.Log, live.First != nil
 	clock := readClock()
 	s.finisher = newFinisher(opts, s.names, clock)
+	s.counters = kernel
+	s.asks = newAsks(spaces)
+	defer s.asks.close()
 	s.procs, err = owner.New(owner.Options{Offset: func() time.Duration { return time.Duration(s.clock.Offset) }})
 	if err != nil {
 		return err
@@ -222,7 +230,9 @@ func (s *session) raw(b []byte, in *probe.Record) uint64 {
 
 // end detaches, reads what is left and prints the summary.
 func (s *session) end(cause error) error {
+	s.counters.detaching()
 	s.live.Detach()
+	s.counters.detached()
 	var in probe.Record
 	counts := s.live.Counts()
 	// A closed pipe on stdout must not cost the recording what the ring holds.
@@ -232,7 +242,7 @@ func (s *session) end(cause error) error {
 			break
 		}
 	}
-	for until := time.Now().Add(holdMax); s.servers.waiting(s.queue) && time.Now().Before(until); {
+	for until := time.Now().Add(holdMax); (s.servers.waiting(s.queue) || s.asks.waiting(s.queue)) && time.Now().Before(until); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	s.tick(endOfTime, endOfTime, true)
@@ -243,6 +253,7 @@ func (s *session) end(cause error) error {
 	}
 	sum := s.summary(counts)
 	sum.Gaps = s.live.Gaps(time.Now())
+	sum.Warnings = append(sum.Warnings, s.asks.trouble()...)
 	if n := s.live.MissedStates(); n > 0 {
 		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d state changes of sockets were not seen (the same program was running on that CPU): owners of their resets may be unknown", n))
 	}

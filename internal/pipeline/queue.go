@@ -48,7 +48,8 @@ type pending struct {
 	settled  *Resolution    // made when the first of two ends was finished
 	// untranslated: conntrack was asked, and translates nothing here.
 	untranslated bool
-	index        int // in the queue
+	ask          *asked // what the kernel was asked about its connection
+	index        int    // in the queue
 }
 
 // queue orders pending resets by event time (container/heap).
@@ -112,6 +113,7 @@ func (s *session) reset(raw *probe.ResetEvent) {
 		p.zk = &k
 		p.until = raw.TimeNs + holdMax
 	}
+	s.asks.ask(p)
 	if raw.Cookie != 0 {
 		s.byCookie[raw.Cookie] = append(s.byCookie[raw.Cookie], p)
 	}
@@ -150,6 +152,8 @@ func (s *session) join(cookie uint64) (found bool) {
 // watermark has been read, and what still waits delays the later ones.
 func (s *session) tick(watermark, now uint64, force bool) {
 	s.clockTick(now)
+	s.counters.tick(now)
+	s.asks.turn++
 	s.servers.collect()
 	s.housekeeping(now)
 	s.exhumeDue(now)
@@ -196,6 +200,9 @@ func (s *session) unsettled(p *pending, now uint64) bool {
 	if p.joined || p.settled != nil {
 		return false
 	}
+	if s.asks.waits(p) {
+		return true
+	}
 	if p.zk != nil && !s.servers.known(*p.zk) {
 		return true
 	}
@@ -210,6 +217,7 @@ func (s *session) unsettled(p *pending, now uint64) bool {
 func (s *session) release(p *pending, now uint64) {
 	s.doubtDone(p)
 	s.stories.leave(p)
+	s.asks.forget(p)
 	if list := s.byCookie[p.raw.Cookie]; len(list) > 0 {
 		kept := list[:0]
 		for _, x := range list {
@@ -254,6 +262,7 @@ func (s *session) settle(p *pending) *Resolution {
 	if p.bury {
 		s.exhume(p)
 	}
+	s.asks.settle(p)
 	res.Raw = p.raw
 	s.attribute(p, res)
 	s.outside(p, res)

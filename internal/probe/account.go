@@ -7,6 +7,7 @@ import "time"
 type Counts struct {
 	Seen, Filtered, LostRing, LostRecursion, Aggregated, Submitted uint64
 	Recovered                                                      uint64 // of Seen: found by the shadow programs
+	LostRecursionSent                                              uint64 // of LostRecursion, those of sent resets
 	CloserLost                                                     uint64
 	Dropped                                                        uint64 // packets that passed the hook of refused resets, whatever they were
 	DropsMissed                                                    uint64 // of all drops, skipped while that program ran on the CPU: one may have been a reset
@@ -45,13 +46,23 @@ func (l *Live) counts() Counts {
 	}
 	// A hit that the kernel skipped was seen by nobody, unless the shadow
 	// program took it; then it is among Seen already.
-	missed := l.recursionMisses("tp_btf__tcp_send_reset") + l.recursionMisses("tp_btf__tcp_receive_reset")
-	if missed > out.Recovered {
-		out.LostRecursion = missed - out.Recovered
-		out.Seen += out.LostRecursion
-	}
+	sent := l.unrecovered("tp_btf__tcp_send_reset", per, kernelResetHookHOOK_SEND)
+	out.LostRecursionSent = sent
+	out.LostRecursion = sent + l.unrecovered("tp_btf__tcp_receive_reset", per, kernelResetHookHOOK_RECEIVE)
+	out.Seen += out.LostRecursion
 	out.DropsMissed = l.recursionMisses("tp_btf__kfree_skb") + l.recursionMisses("reason__kfree_skb")
 	return out
+}
+
+// unrecovered counts the hits of a hook that neither its program nor the shadow
+// program saw.
+func (l *Live) unrecovered(program string, per []kernelCounters, hook kernelResetHook) uint64 {
+	recovered := uint64(0)
+	for i := range per {
+		recovered += per[i].Recovered[hook]
+	}
+	missed := l.recursionMisses(program)
+	return max(missed, recovered) - recovered
 }
 
 func (l *Live) recursionMisses(name string) uint64 {

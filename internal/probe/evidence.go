@@ -17,6 +17,7 @@ func (n *Names) facts(e *ResetEvent, f *event.Facts) {
 		ActiveOpenKnow: has(e, kernelResetFlagsRESET_ACTIVE_OPEN) || has(e, kernelResetFlagsRESET_PASSIVE_OPEN),
 		TombstoneHit:   has(e, kernelResetFlagsRESET_TOMBSTONE), TombstoneState: n.States[e.LeftState],
 		FileRefs: e.FileRefs, Error: e.SkErr, SegmentRST: e.TriggerFlags&rst != 0,
+		Forwarded: has(e, kernelResetFlagsRESET_FORWARDED),
 	}
 	// Only zero matters to the causes; less than a second would round to it.
 	if e.LingerJiffies > 0 {

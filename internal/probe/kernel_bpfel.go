@@ -239,6 +239,7 @@ const (
 	kernelResetFlagsRESET_COUNTERS     kernelResetFlags = 8192
 	kernelResetFlagsRESET_NAT          kernelResetFlags = 16384
 	kernelResetFlagsRESET_ACTOR        kernelResetFlags = 32768
+	kernelResetFlagsRESET_FORWARDED    kernelResetFlags = 65536
 )
 
 type kernelResetHook uint32

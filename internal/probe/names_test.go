@@ -107,7 +107,7 @@ func change(v reflect.Value) {
 
 // TestEveryFlagIsUsed does the same for the bits of flags.
 func TestEveryFlagIsUsed(t *testing.T) {
-	const last = kernelResetFlagsRESET_ACTOR
+	const last = kernelResetFlagsRESET_FORWARDED
 	for f := kernelResetFlags(1); f <= last; f <<= 1 {
 		used := false
 		for _, e := range []ResetEvent{fullReset(), listenReset(), timewaitReset(), bareReset(), receivedReset(), refusedReset()} {

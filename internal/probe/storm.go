@@ -35,7 +35,11 @@ func StormOf(e *ResetEvent) StormKey {
 			k.Shape |= uint8(bit)
 		}
 	}
-	set(kernelStormShapeSHAPE_UNREAD, e.RcvNxt != e.CopiedSeq && e.Socket == uint8(kernelSocketKindSOCKET_FULL))
+	fin := int32(0)
+	if has(e, kernelResetFlagsRESET_PEER_FIN) {
+		fin = 1
+	}
+	set(kernelStormShapeSHAPE_UNREAD, int32(e.RcvNxt-e.CopiedSeq)-fin > 0 && e.Socket == uint8(kernelSocketKindSOCKET_FULL))
 	set(kernelStormShapeSHAPE_PROBES, e.ProbesOut > 0)
 	set(kernelStormShapeSHAPE_USER_TIMEOUT, e.UserTimeoutMs > 0)
 	set(kernelStormShapeSHAPE_LINGER_TIME, e.LingerJiffies > 0)
@@ -67,7 +71,7 @@ func Sample(k *StormKey, s *Storm) ResetEvent {
 		}
 		return 0
 	}
-	e.RcvNxt = is(kernelStormShapeSHAPE_UNREAD)
+	e.RcvNxt = 2 * is(kernelStormShapeSHAPE_UNREAD) // a FIN takes one
 	e.ProbesOut = uint8(is(kernelStormShapeSHAPE_PROBES))
 	e.UserTimeoutMs = is(kernelStormShapeSHAPE_USER_TIMEOUT)
 	e.LingerJiffies = is(kernelStormShapeSHAPE_LINGER_TIME)

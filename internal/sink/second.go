@@ -146,11 +146,24 @@ func translated(n *event.NAT) string {
 
 func address(e event.Endpoint) string { return Escape(e.String(), 64) }
 
-// place says where the owner runs, if that is in a container.
+// place says where the owner runs, if that is in a pod or a container. Its unit
+// alone would add a line to most resets of a host and tell little.
 func place(p *event.Process) string {
-	if p == nil || p.ContainerID == "" {
+	const short = 12 // as docker ps and crictl ps print ids
+	if p == nil {
 		return ""
 	}
-	const short = 12 // as docker ps and crictl ps print ids
-	return "in container " + Escape(p.ContainerID[:min(short, len(p.ContainerID))], maxWord)
+	id := Escape(p.ContainerID[:min(short, len(p.ContainerID))], maxWord)
+	name := Escape(p.ContainerName, maxWord)
+	switch {
+	case p.Pod != "" && name != "":
+		return "in pod " + Escape(p.PodNamespace+"/"+p.Pod, maxLabel) + ", container " + name
+	case p.Pod != "":
+		return "in pod " + Escape(p.PodNamespace+"/"+p.Pod, maxLabel)
+	case name != "":
+		return "in container " + name
+	case id != "":
+		return "in container " + id
+	}
+	return ""
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rstwhy/internal/event"
+	"rstwhy/internal/netns"
 )
 
 const (
@@ -162,7 +163,7 @@ func connectFailed(err error) Answer {
 		return Answer{Outcome: event.OutcomeRefused, Detail: "nobody listens there, or a firewall rejects"}
 	case errors.Is(err, unix.ECONNRESET):
 		return Answer{Outcome: event.OutcomeReset, Detail: "reset while connecting"}
-	case errors.Is(err, errNamespace):
+	case errors.Is(err, netns.ErrEnter):
 		return Answer{Outcome: event.OutcomeUnreachable, Detail: printable(err.Error(), maxDetail)}
 	case errors.Is(err, context.Canceled):
 		return Answer{Outcome: event.OutcomeDisabled, Detail: "the request was cancelled"}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rstwhy/internal/event"
+	"rstwhy/internal/netns"
 )
 
 const short = 200 * time.Millisecond
@@ -140,7 +141,7 @@ func TestAskConnectTimeout(t *testing.T) {
 // The 4-tuple that is registered is the one that the server sees, and it is
 // registered before the connection exists.
 func TestRegisteredBeforeConnect(t *testing.T) {
-	own, err := ownNetNS()
+	own, err := netns.Own()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,13 +154,13 @@ func TestRegisteredBeforeConnect(t *testing.T) {
 		var local, remote netip.AddrPort
 		released, ended := false, 0
 		d := dialer{timeout: time.Second,
-			register: func(l, r netip.AddrPort, netns uint32) func() {
+			register: func(l, r netip.AddrPort, ns uint32) func() {
 				local, remote = l, r
 				if len(f.heard()) != 0 {
 					t.Error("connected before it was registered")
 				}
-				if netns != own {
-					t.Errorf("netns %d, want %d", netns, own)
+				if ns != own {
+					t.Errorf("netns %d, want %d", ns, own)
 				}
 				return func() { released = true }
 			},

@@ -9,19 +9,21 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"rstwhy/internal/netns"
 )
 
 // dial connects to the target in its namespace. done must be called once the
 // connection is closed, also where dial failed: a refused attempt is a reset
 // too, and its event may come later than the error.
 func (d *dialer) dial(ctx context.Context, t Target) (_ *net.TCPConn, done func(), _ error) {
-	netns := t.NetNS
-	if netns == 0 {
-		own, err := ownNetNS()
+	ns := t.NetNS
+	if ns == 0 {
+		own, err := netns.Own()
 		if err != nil {
 			return nil, func() {}, err
 		}
-		netns = own
+		ns = own
 	}
 	var releases []func()
 	done = func() {
@@ -38,7 +40,7 @@ func (d *dialer) dial(ctx context.Context, t Target) (_ *net.TCPConn, done func(
 		controlErr := c.Control(func(fd uintptr) {
 			var local netip.AddrPort
 			if local, err = bind(int(fd), t.Addr); err == nil && d.register != nil {
-				releases = append(releases, d.register(local, t.Addr, netns))
+				releases = append(releases, d.register(local, t.Addr, ns))
 			}
 		})
 		return errors.Join(controlErr, err)
@@ -48,7 +50,7 @@ func (d *dialer) dial(ctx context.Context, t Target) (_ *net.TCPConn, done func(
 		network = "tcp4"
 	}
 	var conn net.Conn
-	err := inNetNS(t.NetNS, t.NSPath, func() (err error) {
+	err := netns.Enter(t.NetNS, t.NSPath, func() (err error) {
 		conn, err = nd.DialContext(ctx, network, t.Addr.String())
 		return err
 	})

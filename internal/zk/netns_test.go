@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rstwhy/internal/event"
+	"rstwhy/internal/netns"
 )
 
 // fullBacklog is a listener that takes no further connection.
@@ -45,29 +46,6 @@ func fullBacklog(t *testing.T) netip.AddrPort {
 // The tests' main goroutine keeps the main thread, so that no namespace made
 // here is ever that of /proc/self.
 func init() { runtime.LockOSThread() }
-
-// threadOfMain is the thread on which onThread worked when it was called on the
-// main thread (by TestMain; a test cannot get there).
-func threadOfMain() (tid int, err error) {
-	fd, err := unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Close(fd)
-	err = onThread(fd, func() error { tid = unix.Gettid(); return nil })
-	return tid, err
-}
-
-var mainTid, mainErr = 0, error(nil)
-
-func TestMainThreadStays(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to enter a network namespace")
-	}
-	if mainErr != nil || mainTid == 0 || mainTid == os.Getpid() {
-		t.Errorf("thread %d of process %d: %v", mainTid, os.Getpid(), mainErr)
-	}
-}
 
 // newNetNS makes a namespace with its loopback up, runs f in it, and keeps it
 // until the test ends. It gives its inode and the path of the thread in it.
@@ -125,7 +103,7 @@ func loopbackUp() error {
 // Two servers with one address and port, in two namespaces: each question goes
 // to the right one, and this process's own threads stay where they are.
 func TestAskInNamespace(t *testing.T) {
-	own, err := ownNetNS()
+	own, err := netns.Own()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,17 +111,17 @@ func TestAskInNamespace(t *testing.T) {
 	inode, path := newNetNS(t, func() { there = listen(t, "127.0.0.1:0", answers(t, "3.4.13/all")) })
 	here := listen(t, there.addr.String(), answers(t, "3.9.6/all"))
 
-	var netns uint32
+	var seen uint32
 	d := dialer{timeout: time.Second, ended: func(func()) {},
-		register: func(_, _ netip.AddrPort, n uint32) func() { netns = n; return nil }}
+		register: func(_, _ netip.AddrPort, n uint32) func() { seen = n; return nil }}
 	for range 3 {
 		a := d.ask(context.Background(), Target{NetNS: inode, NSPath: path, Addr: there.addr}, Srvr)
-		if a.Version != "3.4.13-6--1" || netns != inode {
-			t.Fatalf("there: %q %q (%s), registered in %d, want %d", a.Outcome, a.Version, a.Detail, netns, inode)
+		if a.Version != "3.4.13-6--1" || seen != inode {
+			t.Fatalf("there: %q %q (%s), registered in %d, want %d", a.Outcome, a.Version, a.Detail, seen, inode)
 		}
 		a = d.ask(context.Background(), Target{NetNS: own, Addr: here.addr}, Srvr)
-		if a.Release() != "3.9.6" || netns != own {
-			t.Fatalf("here: %q %q (%s), registered in %d, want %d", a.Outcome, a.Version, a.Detail, netns, own)
+		if a.Release() != "3.9.6" || seen != own {
+			t.Fatalf("here: %q %q (%s), registered in %d, want %d", a.Outcome, a.Version, a.Detail, seen, own)
 		}
 	}
 	if n, m := len(there.heard()), len(here.heard()); n != 3 || m != 3 {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"rstwhy/internal/event"
+	"rstwhy/internal/netns"
 )
 
 func next(t *testing.T, p *Prober) Snapshot {
@@ -29,7 +30,7 @@ func next(t *testing.T, p *Prober) Snapshot {
 
 func TestProber(t *testing.T) {
 	f := listen(t, "127.0.0.1:0", answers(t, "3.4.13/default"))
-	own, err := ownNetNS()
+	own, err := netns.Own()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,6 @@ const (
 func TestMain(m *testing.M) {
 	root := os.Getenv(rootVariable)
 	if root == "" {
-		mainTid, mainErr = threadOfMain()
 		os.Exit(m.Run())
 	}
 	if root != "/" {

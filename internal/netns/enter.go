@@ -1,4 +1,4 @@
-package zk
+package netns
 
 import (
 	"errors"
@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errNamespace marks a network namespace that could not be entered.
-var errNamespace = errors.New("network namespace cannot be entered")
+// ErrEnter marks a network namespace that could not be entered.
+var ErrEnter = errors.New("network namespace cannot be entered")
 
-// ownNetNS is the inode of the namespace in which this process started. Threads
-// of inNetNS leave it for a while, so it is read once, from the calling
-// thread's own entry and not from /proc/self, which is the main thread's.
-var ownNetNS = sync.OnceValues(func() (uint32, error) {
+// Own is the inode of the namespace in which this process started. Threads of
+// Enter leave it for a while, so it is read once, from the calling thread's own
+// entry and not from /proc/self, which is the main thread's.
+var Own = sync.OnceValues(func() (uint32, error) {
 	var st unix.Stat_t
 	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
 		return 0, fmt.Errorf("read the own network namespace from /proc/thread-self/ns/net: %w", err)
@@ -23,12 +23,12 @@ var ownNetNS = sync.OnceValues(func() (uint32, error) {
 	return uint32(st.Ino), nil
 })
 
-// inNetNS runs f on a thread that is in the namespace with that inode. A socket
+// Enter runs f on a thread that is in the namespace with that inode. A socket
 // that f makes stays there. The path leads to the namespace (/proc/PID/ns/net);
 // because the pid may have been reused, what it leads to is compared with the
-// inode before it is entered.
-func inNetNS(netns uint32, path string, f func() error) error {
-	own, err := ownNetNS()
+// inode before it is entered. 0 is the own namespace.
+func Enter(netns uint32, path string, f func() error) error {
+	own, err := Own()
 	if err != nil {
 		return err
 	}
@@ -36,9 +36,9 @@ func inNetNS(netns uint32, path string, f func() error) error {
 		return f()
 	}
 	if path == "" {
-		return fmt.Errorf("%w: no process is known in namespace %d", errNamespace, netns)
+		return fmt.Errorf("%w: no process is known in namespace %d", ErrEnter, netns)
 	}
-	fd, err := openNetNS(netns, path)
+	fd, err := open(netns, path)
 	if err != nil {
 		return err
 	}
@@ -66,12 +66,12 @@ func onThread(fd int, f func() error) error {
 	back, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		runtime.UnlockOSThread()
-		return fmt.Errorf("%w: open the own one: %w", errNamespace, err)
+		return fmt.Errorf("%w: open the own one: %w", ErrEnter, err)
 	}
 	defer unix.Close(back)
 	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
-		return fmt.Errorf("%w (CAP_SYS_ADMIN is needed): setns: %w", errNamespace, err)
+		return fmt.Errorf("%w (CAP_SYS_ADMIN is needed): setns: %w", ErrEnter, err)
 	}
 	err = f()
 	if unix.Setns(back, unix.CLONE_NEWNET) == nil {
@@ -80,20 +80,20 @@ func onThread(fd int, f func() error) error {
 	return err
 }
 
-func openNetNS(netns uint32, path string) (int, error) {
+func open(netns uint32, path string) (int, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
-		return -1, fmt.Errorf("%w: open %s: %w", errNamespace, path, err)
+		return -1, fmt.Errorf("%w: open %s: %w", ErrEnter, path, err)
 	}
 	var fs unix.Statfs_t
 	var st unix.Stat_t
 	if err := errors.Join(unix.Fstatfs(fd, &fs), unix.Fstat(fd, &st)); err != nil {
 		unix.Close(fd)
-		return -1, fmt.Errorf("%w: stat %s: %w", errNamespace, path, err)
+		return -1, fmt.Errorf("%w: stat %s: %w", ErrEnter, path, err)
 	}
 	if fs.Type != unix.NSFS_MAGIC || uint32(st.Ino) != netns {
 		unix.Close(fd)
-		return -1, fmt.Errorf("%w: %s is no longer namespace %d", errNamespace, path, netns)
+		return -1, fmt.Errorf("%w: %s is no longer namespace %d", ErrEnter, path, netns)
 	}
 	return fd, nil
 }

@@ -1,0 +1,150 @@
+package pipeline
+
+import (
+	"net/netip"
+
+	"rstwhy/internal/netns"
+	"rstwhy/internal/probe"
+)
+
+// How long a record waits for the kernel's answer, in ns of event time.
+const (
+	holdSurvivor = 300e6
+	holdNAT      = 100e6
+)
+
+// sameConnection bounds the distance of the sequence numbers of two RSTs that
+// met the same request: its window is not scaled, so it has at most 64 KB.
+const sameConnection = 1 << 16
+
+// asks are the questions about single connections that wait for answers.
+type asks struct {
+	asker  *netns.Asker // nil: nothing is asked
+	spaces *netns.Spaces
+	turn   uint64                  // number of the tick
+	open   map[connection]*pending // the latest RST of each whose effect is not known
+}
+
+type connection struct {
+	netns       uint32
+	local, peer netip.AddrPort
+}
+
+// asked is what a pending record asked.
+type asked struct {
+	about     connection
+	survivor  *netns.Question
+	nat       *netns.Question
+	observed  uint64 // the tick at which the answers were there; 0: none yet
+	overtaken bool   // a later RST met the same request, so this one had not killed it
+}
+
+func newAsks(spaces *netns.Spaces) asks {
+	return asks{asker: netns.NewAsker(spaces), spaces: spaces, open: map[connection]*pending{}}
+}
+
+func (a *asks) close() {
+	if a.asker != nil {
+		a.asker.Close()
+	}
+}
+
+// trouble says why questions were not answered.
+func (a *asks) trouble() []string {
+	if a.asker == nil {
+		return nil
+	}
+	return a.asker.Trouble()
+}
+
+// ask asks what the record leaves open, and lets it wait for the answer.
+func (a *asks) ask(p *pending) {
+	if a.asker == nil {
+		return
+	}
+	open, nat := probe.EffectOpen(&p.raw), probe.NATOpen(&p.raw)
+	if !open && !nat {
+		return
+	}
+	local, peer := probe.Ends(&p.raw)
+	q := &asked{about: connection{p.raw.Netns, local, peer}}
+	t := netns.Tuple{Local: local, Peer: peer}
+	if p.raw.Owner.Tgid != 0 {
+		a.spaces.Note(p.raw.Netns, p.raw.Owner.Tgid)
+	}
+	if nat {
+		if q.nat = a.asker.Translation(p.raw.Netns, t); q.nat == nil {
+			return
+		}
+		p.until = max(p.until, p.raw.TimeNs+holdNAT)
+	} else {
+		a.overtake(p, q)
+		if q.survivor = a.asker.Survivor(p.raw.Netns, t); q.survivor != nil {
+			p.until = max(p.until, p.raw.TimeNs+holdSurvivor)
+		}
+	}
+	p.ask = q
+}
+
+// overtake: a request that a RST in its window did not match exactly is
+// answered with a challenge ACK and lives (RFC 5961), and the peer's next RST,
+// one round trip later, kills it. Whoever asks after both finds nothing.
+func (a *asks) overtake(p *pending, q *asked) {
+	if old := a.open[q.about]; old != nil {
+		if d := int32(p.raw.TriggerSeq - old.raw.TriggerSeq); p.raw.TimeNs >= old.raw.TimeNs && d > -sameConnection && d < sameConnection && probe.Requests(&p.raw, &old.raw) {
+			old.ask.overtaken = true
+		}
+	}
+	a.open[q.about] = p
+}
+
+// waits tells whether an answer is still to come. One that came is used a tick
+// later: by then every RST that was before it has been read.
+func (a *asks) waits(p *pending) bool {
+	q := p.ask
+	if q == nil || q.overtaken || (q.survivor == nil && q.nat == nil) {
+		return false
+	}
+	_, survivor := q.survivor.Survival()
+	if _, nat := q.nat.NAT(); survivor && nat && q.observed == 0 {
+		q.observed = a.turn
+	}
+	return !a.ready(q)
+}
+
+func (a *asks) ready(q *asked) bool { return q.observed != 0 && a.turn > q.observed }
+
+// waiting tells whether any record still waits for an answer.
+func (a *asks) waiting(q queue) bool {
+	any := false
+	a.turn++
+	for _, p := range q {
+		any = a.waits(p) || any
+	}
+	return any
+}
+
+// settle writes what was learned into the record, from where replay has it too.
+func (a *asks) settle(p *pending) {
+	if p.ask == nil {
+		return
+	}
+	survival, _ := p.ask.survivor.Survival()
+	switch {
+	case p.ask.overtaken || survival == netns.Alive:
+		probe.SetEffect(&p.raw, false)
+	case survival == netns.Gone && a.ready(p.ask):
+		probe.SetEffect(&p.raw, true)
+	}
+	if nat, _ := p.ask.nat.NAT(); nat != nil {
+		probe.SetNAT(&p.raw, nat)
+	}
+	p.untranslated = p.ask.nat.Untranslated()
+}
+
+// forget ends what a record is remembered for.
+func (a *asks) forget(p *pending) {
+	if p.ask != nil && a.open[p.ask.about] == p {
+		delete(a.open, p.ask.about)
+	}
+}
