@@ -69,7 +69,7 @@ func recordingBreaks(t *testing.T, bin, file, why string, begin func(*cliRun)) {
 	t.Helper()
 	const n = 300
 	addr := cliAddr()
-	r := cliCommand(bin, "trace", "-o", "json", "--no-probe", "--addr", addr, "--record", file)
+	r := cliCommand(bin, "trace", "-o", "json", "--no-probe", "--max-rate", "0", "--addr", addr, "--record", file)
 	log, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func faultRotation(t *testing.T, bin string) {
 	const n = 3000
 	addr := cliAddr()
 	file := filepath.Join(t.TempDir(), "a.rec")
-	r := cliTrace(t, bin, "-o", "json", "--no-probe", "--addr", addr, "--record", file, "--record-size", "2M", "--record-files", "2")
+	r := cliTrace(t, bin, "-o", "json", "--no-probe", "--max-rate", "0", "--addr", addr, "--record", file, "--record-size", "2M", "--record-files", "2")
 	sweep(t, addr, 10000, n)
 	time.Sleep(300 * time.Millisecond)
 	status, resets, sums := r.finish(t)
@@ -160,7 +160,7 @@ func faultClosed(t *testing.T, bin string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := cliCommand(bin, "trace", "-o", format, "--no-probe", "--addr", addr, "--record", file, "--interval", "1s")
+		r := cliCommand(bin, "trace", "-o", format, "--no-probe", "--max-rate", "0", "--addr", addr, "--record", file, "--interval", "1s")
 		r.cmd.Stdout = write
 		r.start(t)
 		write.Close()
@@ -196,7 +196,7 @@ func faultReadyFile(t *testing.T, bin string) {
 	if err := os.Symlink(kept, ready); err != nil {
 		t.Fatal(err)
 	}
-	r := cliCommand(bin, "trace", "--no-probe", "--addr", cliAddr(), "--ready-file", ready)
+	r := cliCommand(bin, "trace", "--no-probe", "--max-rate", "0", "--addr", cliAddr(), "--ready-file", ready)
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 // What was lost is counted, to the last hit, and afterwards all is as before.
 func faultRing(t *testing.T, bin string) {
 	addr := cliAddr()
-	r := cliTrace(t, bin, "-o", "json", "--no-probe", "-P", fmt.Sprint(lab.LoadPort))
+	r := cliTrace(t, bin, "-o", "json", "--no-probe", "--max-rate", "0", "-P", fmt.Sprint(lab.LoadPort))
 	r.freeze(t)
 	load, err := lab.RunLoad(context.Background(), lab.Linger, time.Second)
 	if err != nil {
@@ -57,7 +57,7 @@ func faultTombstones(t *testing.T, bin string) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	r := cliTrace(t, bin, "-o", "json", "--no-probe", "--addr", addr)
+	r := cliTrace(t, bin, "-o", "json", "--no-probe", "--max-rate", "0", "--addr", addr)
 	var peers []net.Conn
 	for range 10 {
 		c, err := net.Dial("tcp", l.Addr().String())
@@ -85,7 +85,7 @@ func faultTombstones(t *testing.T, bin string) {
 	for _, s := range peers {
 		_, _ = s.Write([]byte("late"))
 	}
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(700 * time.Millisecond)
 	status, resets, sums := r.finish(t)
 	if exact(t, resets, sums); status != exitOK || len(resets) < 2*len(peers) {
 		t.Errorf("status %d, %d resets of %d late segments\n%s", status, len(resets), len(peers), &r.stderr)
@@ -144,7 +144,7 @@ func faultSecond(t *testing.T, bin string) {
 // for begins a new one, and the last one counts everything.
 func faultSummaries(t *testing.T, bin string) {
 	addr := cliAddr()
-	r := cliTrace(t, bin, "-o", "json", "--no-probe", "--addr", addr, "--interval", "2s")
+	r := cliTrace(t, bin, "-o", "json", "--no-probe", "--max-rate", "0", "--addr", addr, "--interval", "2s")
 	began := time.Now()
 	sweep(t, addr, 1000, 3)
 	time.Sleep(600 * time.Millisecond)

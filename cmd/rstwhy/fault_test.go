@@ -132,8 +132,7 @@ func ofPeer(resets []event.Reset, addr string) (out []event.Reset) {
 	return out
 }
 
-// sweep connects to that many closed ports, each another one, so that no two
-// resets are of one kind and none is only counted.
+// sweep connects to that many closed ports, each another one.
 func sweep(t *testing.T, addr string, from, n uint16) {
 	t.Helper()
 	for i := range n {

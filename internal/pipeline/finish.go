@@ -44,7 +44,9 @@ type finisher struct {
 	filtered  uint64
 	delivered uint64
 	storms    stormAccount
-	hidden    uint64    // of those delivered, told in the counts only
+	shown     uint64    // of those delivered, handed to the sinks
+	hidden    uint64    // of those delivered and aggregated, told in the counts only
+	hiddenAt  uint64    // hidden when the interval began
 	before    uint64    // delivered in parts of a recording that are not replayed, as far as -c counts them
 	err       error     // the first error of a sink
 	counters  *counters // the kernel's own; nil at replay
@@ -57,7 +59,7 @@ func newFinisher(opts Options, names probe.Names, clock probe.Clock) finisher {
 func newTally(opts Options) sink.Tally { return sink.Tally{Start: time.Now(), Host: opts.Host} }
 
 // printed is what -c counts.
-func (f *finisher) printed() uint64 { return f.delivered - f.hidden }
+func (f *finisher) printed() uint64 { return f.shown }
 
 func (f *finisher) full() bool { return f.opts.Count > 0 && f.before+f.printed() >= f.opts.Count }
 
@@ -144,6 +146,7 @@ func (f *finisher) finish(res *Resolution) *event.Reset {
 		f.hidden++
 		return r
 	}
+	f.shown++
 	for _, out := range f.opts.Sinks {
 		if err := out.Reset(r, x); err != nil && f.err == nil {
 			f.err = fmt.Errorf("write record: %w", err)
@@ -179,7 +182,7 @@ func (f *finisher) finishRecording(sum *event.Summary) error {
 	if f.opts.Record == nil {
 		return nil
 	}
-	err := f.opts.Record.finish(*sum, f.delivered)
+	err := f.opts.Record.finish(*sum, f.printed())
 	f.recordingFailed()
 	if err != nil && !slices.Contains(sum.Warnings, err.Error()) {
 		sum.Warnings = append(sum.Warnings, err.Error())

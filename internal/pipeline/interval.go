@@ -27,6 +27,7 @@ func (s *session) between(now time.Time) {
 		s.due = s.due.Add(s.opts.Interval * (now.Sub(s.due)/s.opts.Interval + 1))
 	}
 	sum := s.soFar(s.live.Counts())
+	sum.Gaps = s.live.Gaps(now)
 	for _, out := range s.opts.Sinks {
 		if err := out.Summary(&sum); err != nil && s.err == nil {
 			s.err = fmt.Errorf("write summary: %w", err)
@@ -40,13 +41,15 @@ func (s *session) between(now time.Time) {
 func (f *finisher) soFar(c probe.Counts) event.Summary {
 	sum := f.summary(c)
 	a := &sum.Account
+	a.Aggregated = f.storms.told
 	a.Seen = a.Filtered + a.Joined + a.Delivered + a.Aggregated + a.Lost
 	if f.opts.Interval > 0 {
 		whole := sum
 		sum = f.interval.Summary(time.Now().UTC())
 		sum.Scope, sum.Account = event.ScopeInterval, whole.Account
 		sum.Checks, sum.Gaps, sum.Warnings = whole.Checks, whole.Gaps, whole.Warnings
-		f.interval = newTally(f.opts)
+		sum.Hidden = f.hidden - f.hiddenAt
+		f.interval, f.hiddenAt = newTally(f.opts), f.hidden
 	}
 	return sum
 }

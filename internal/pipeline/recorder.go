@@ -93,6 +93,9 @@ func partOf(path string) (string, error) {
 		dir = "."
 	}
 	d, err := os.Open(dir)
+	if errors.Is(err, os.ErrPermission) {
+		return "", nil // who may write there need not be allowed to list it
+	}
 	if err != nil {
 		return "", err
 	}
