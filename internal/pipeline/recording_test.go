@@ -249,6 +249,7 @@ func FuzzReplay(f *testing.F) {
 	for _, seed := range []string{
 		"", head, head + framed(`{"raw":"AQAAAAE="}`), head + framed(`{"raw":"AQAAAAE=","joined":true}`) + framed(`{"summary":{}}`),
 		head + framed(`{"raw":"AQAAAAE=","owner":{"pid":1,"comm":"\u001b[2J"},"owner_source":"x","zookeeper":{"server":null}}`) + framed(`{"summary":{"account":{"delivered":9}}}`),
+		head + framed(`{"raw":"AQAAAAE=","twin":"1-2-3","twin_owner":{"comm":"\u001b"},"actor":"killer","others":[{"pid":1}],"packets":18446744073709551615}`) + framed(`{"storm":{"count":7,"direction":"sent","remote":"10.0.0.0/8"}}`) + framed(`{"storm":{}}`),
 		framed(`{"rstwhy_recording":2}`), "00000000 {}\n",
 	} {
 		f.Add([]byte(seed), true)

@@ -21,7 +21,7 @@ type senders struct {
 	sent    map[uint32]uint64    // sends told, by network namespace
 	recent  [2]map[place]uint64  // connections that a RST was sent on, new and old
 	turned  uint64               // when recent was turned over
-	lost    uint64               // losses and counted-only records at the last look
+	lost    uint64               // losses at the last look
 	lostAt  uint64               // when they grew, boot-clock ns
 	balance map[uint32]agreement // of OutRsts with sent, by network namespace
 	began   uint64               // when every hook was attached
@@ -76,9 +76,10 @@ func (n *senders) note(e *probe.ResetEvent) {
 	n.recent[0][placeOf(e)] = e.TimeNs
 }
 
-// losses notes when something was lost or only counted.
+// losses notes when something was lost. A send that was only counted, like one
+// that was filtered, leaves OutRsts ahead of what was told.
 func (n *senders) losses(c probe.Counts, undecoded, now uint64) {
-	if sum := c.LostRing + c.LostRecursion + c.Aggregated + undecoded; sum != n.lost {
+	if sum := c.LostRing + c.LostRecursion + undecoded; sum != n.lost {
 		n.lost, n.lostAt = sum, now
 	}
 }

@@ -61,6 +61,7 @@ func (f *fakeKernel) MissedStates() uint64 { return 0 }
 // memory is a sink that keeps what it is given.
 type memory struct {
 	resets  []event.Reset
+	storms  []event.Storm
 	summary *event.Summary
 	fail    error
 }
@@ -70,7 +71,7 @@ func (m *memory) Reset(r *event.Reset, _ sink.Explained) error {
 	return m.fail
 }
 func (m *memory) Summary(s *event.Summary) error { c := *s; m.summary = &c; return m.fail }
-func (m *memory) Storm(*event.Storm) error       { return nil }
+func (m *memory) Storm(s *event.Storm) error     { m.storms = append(m.storms, *s); return m.fail }
 func (m *memory) Flush() error                   { return m.fail }
 func (m *memory) Close() error                   { return nil }
 

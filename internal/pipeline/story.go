@@ -19,8 +19,12 @@ type story struct {
 }
 
 func storyOf(res *Resolution) story {
+	packets := res.Packets
+	if packets == 1 {
+		packets = 0 // understood
+	}
 	return story{
-		Packets: res.Packets, Twin: res.Twin, TwinOwner: (*process)(res.TwinOwner), Actor: res.Actor,
+		Packets: packets, Twin: res.Twin, TwinOwner: (*process)(res.TwinOwner), Actor: res.Actor,
 		ActorProcess: (*process)(res.ActorProcess), Others: res.Others, NoLocalSender: res.NoLocalSender,
 	}
 }
