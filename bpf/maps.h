@@ -96,6 +96,9 @@ struct busy {
 	u32 answered_seq;
 	u32 answered_ports;
 	u32 states_recovered; /* state changes that the shadow program took */
+	/* The socket whose received reset was told last: where it was none, the send
+	 * that shows it follows at once, and must be told too. */
+	u64 told_sk;
 };
 
 /* What each CPU is in the middle of. */

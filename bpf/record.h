@@ -203,16 +203,15 @@ static __always_inline bool in_full(struct draft *d)
 	return storm_of(&storms, d) != NULL;
 }
 
-/* finish tells the record, or counts it. */
-static __always_inline void finish(struct draft *d, u8 hook, struct counters *c, struct busy *cpu, struct sock_owner *s)
+/* finish tells the record, or counts it. It returns whether it told it. */
+static __always_inline bool finish(struct draft *d, u8 hook, struct counters *c, struct busy *cpu, struct sock_owner *s,
+				   bool must)
 {
 	struct reset_event *e = &d->event;
-	bool full;
 
 	e->time_ns = bpf_ktime_get_boot_ns();
 	e->cpu = bpf_get_smp_processor_id();
-	full = in_full(d);
-	if (full) {
+	if (must || in_full(d)) {
 		e->seq = cpu->seq++;
 		/* The doubt is there before the record: the socket may be closed at once. */
 		if (e->flags & RESET_DOUBT) {
@@ -222,7 +221,7 @@ static __always_inline void finish(struct draft *d, u8 hook, struct counters *c,
 		}
 		if (!bpf_ringbuf_output(&events, e, sizeof(*e), BPF_RB_NO_WAKEUP)) {
 			c->submitted[hook]++;
-			return;
+			return true;
 		}
 		if (e->flags & RESET_DOUBT)
 			__sync_fetch_and_add(&doubts_made, -1);
@@ -232,6 +231,7 @@ static __always_inline void finish(struct draft *d, u8 hook, struct counters *c,
 		c->aggregated[hook]++;
 	else
 		c->lost[hook]++;
+	return false;
 }
 
 #endif

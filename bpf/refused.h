@@ -134,7 +134,7 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 		from_tombstone(e, &t);
 		read_nat(e, skb);
 	}
-	finish(d, HOOK_DROP, c, cpu, s);
+	finish(d, HOOK_DROP, c, cpu, s, false);
 	return 0;
 }
 
@@ -214,7 +214,7 @@ static __always_inline int rejected(struct net *net, struct sk_buff *old, u32 at
 	if (!d)
 		return 0;
 	read_nat(&d->event, old);
-	finish(d, HOOK_FIREWALL, c, cpu, NULL);
+	finish(d, HOOK_FIREWALL, c, cpu, NULL, false);
 	return 0;
 }
 
@@ -278,7 +278,7 @@ int tp_btf__net_dev_queue(u64 *ctx)
 	if (!d)
 		return 0;
 	read_nat(&d->event, skb);
-	finish(d, HOOK_FIREWALL, c, cpu, NULL);
+	finish(d, HOOK_FIREWALL, c, cpu, NULL, false);
 	return 0;
 }
 

@@ -80,6 +80,9 @@ static __always_inline void full_socket(struct reset_event *e, struct tcp_sock *
 		bpf_get_current_comm(e->thread, sizeof(e->thread));
 		e->how = OWNER_CURRENT;
 		e->ended = ending(task, &e->exit_code);
+		/* connect(AF_UNSPEC) on a shared socket: a walk tells who else holds it */
+		if (e->file_refs > 1)
+			doubt(e);
 	} else if (s) {
 		doubt(e);
 	}
@@ -104,6 +107,7 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
 	struct sk_buff *skb;
 	struct draft *d;
 	struct sock *sk;
+	bool joins;
 	u8 state = 0;
 
 	if (!c)
@@ -130,7 +134,8 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		answered(cpu, &t, &seg);
 	}
 	/* the kernel never answers a RST with a RST */
-	if (!admit(c, &t, HOOK_SEND, tp && skb && state == TCP_CLOSE))
+	joins = tp && skb && state == TCP_CLOSE;
+	if (!admit(c, &t, HOOK_SEND, joins))
 		return 0;
 	if (s && s->owner.tgid == self_tgid) {
 		c->filtered[HOOK_SEND]++;
@@ -161,7 +166,7 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		if (skb)
 			read_nat(e, skb);
 	}
-	finish(d, HOOK_SEND, c, cpu, s);
+	finish(d, HOOK_SEND, c, cpu, s, joins && cpu->told_sk == (u64)sk);
 	return 0;
 }
 
@@ -201,7 +206,7 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		from_storage(&d->event, s);
 		doubt(&d->event);
 	}
-	finish(d, HOOK_RECEIVE, c, cpu, s);
+	cpu->told_sk = finish(d, HOOK_RECEIVE, c, cpu, s, false) ? (u64)sk : 0;
 	return 0;
 }
 

@@ -129,7 +129,8 @@ var activeRows = []row{
 			(!reasonKnown(r) || reason(r) == "TCP_STATE" || reason(r) == "TCP_DISCONNECT_WITH_DATA")
 	}},
 	{ConnectUnspec, "disconnected, not closed (tcp_disconnect)", func(r *event.Reset) bool {
-		return active(r) && closedAtReset(r) && r.Facts.HasSocket && !bothShut(r) &&
+		return active(r) && closedAtReset(r) && r.Facts.HasSocket &&
+			(!bothShut(r) || !r.Facts.LingerOn && stateIn(r, "FIN_WAIT1", "FIN_WAIT2", "LAST_ACK", "CLOSING")) &&
 			(!reasonKnown(r) || reason(r) == "TCP_STATE" || reason(r) == "TCP_DISCONNECT_WITH_DATA")
 	}},
 }

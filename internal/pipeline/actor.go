@@ -87,13 +87,22 @@ func (s *session) other(p *pending, res *Resolution, now uint64) {
 		return
 	}
 	t := p.end.twin.root()
-	owner, acted := t.owner, t.acted
+	owner, acted, nat := t.owner, t.acted, t.nat
 	if t.wait != nil {
 		theirs := s.settle(t.wait)
 		owner = theirs.Owner
-		if r, err := s.explain(theirs); err == nil && r.Actor != nil {
-			acted = r.Actor.Process
+		if r, err := s.explain(theirs); err == nil {
+			nat = r.NAT
+			if r.Actor != nil {
+				acted = r.Actor.Process
+			}
 		}
+	}
+	// A refused connection leaves no entry behind that could be asked for; the
+	// end that answered the SYN saw it (KERNEL.md 9c).
+	if nat != nil && t.at.netns == p.raw.Netns && probe.NATOpen(&p.raw) {
+		probe.SetNAT(&p.raw, nat)
+		res.Raw = p.raw
 	}
 	res.Twin = t.id()
 	if owner != nil {

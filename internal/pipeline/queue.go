@@ -243,8 +243,11 @@ func (s *session) release(p *pending, now uint64) {
 	s.finisher.storms.remember(&p.raw, r, now)
 	if p.end != nil {
 		p.end.wait, p.end.owner = nil, res.Owner
-		if r != nil && r.Actor != nil {
-			p.end.acted = r.Actor.Process
+		if r != nil {
+			p.end.nat = r.NAT
+			if r.Actor != nil {
+				p.end.acted = r.Actor.Process
+			}
 		}
 	}
 }

@@ -60,6 +60,7 @@ type end struct {
 	into        *end     // a further packet of this one's story
 	owner       *event.Process
 	acted       *event.Process // process that acted, once finished
+	nat         *event.NAT     // what conntrack translates, once finished
 }
 
 const (

@@ -22,6 +22,7 @@ type kernelBusy struct {
 	AnsweredSeq      uint32
 	AnsweredPorts    uint32
 	StatesRecovered  uint32
+	ToldSk           uint64
 }
 
 type kernelCloserEvent struct {
