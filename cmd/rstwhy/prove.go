@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os/signal"
 	"slices"
 	"strings"
@@ -18,11 +19,13 @@ import (
 	"rstwhy/internal/lab"
 	"rstwhy/internal/owner"
 	"rstwhy/internal/pipeline"
+	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
 )
 
 const (
-	proveTime    = 17 * time.Second // for all scenarios, so that the whole stays under 20 s
+	proveTime    = 17 * time.Second       // for all scenarios, so that the whole stays under 20 s
+	proveStart   = 600 * time.Millisecond // before it, rstwhy says of no RST that nobody here sent it
 	proveSettle  = 700 * time.Millisecond
 	proveAtOnce  = 6
 	proveRecords = 50_000 // resets of the host's other namespaces that may come meanwhile
@@ -65,6 +68,15 @@ func proofPlace(wish lab.Place) lab.Place {
 		return wish
 	}
 	return lab.Own
+}
+
+// proofFilter lets through the addresses of the lab's namespaces, so that the
+// host's own resets cost nothing.
+func proofFilter() (f probe.Filter) {
+	for _, s := range []string{"127.0.0.0/8", "::1/128", "192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"} {
+		f.Addrs = append(f.Addrs, netip.MustParsePrefix(s))
+	}
+	return f
 }
 
 // proof is one run of check --prove.
@@ -146,7 +158,7 @@ func (p *proof) run(ctx context.Context) (err error) {
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- pipeline.Live(traceCtx, pipeline.Options{
-			NoProbe: true, Firewall: p.kernel.CanReject(), Sinks: []sink.Sink{p}, Host: hostName(), Log: zerolog.Nop(),
+			Filter: proofFilter(), NoProbe: true, Firewall: p.kernel.CanReject(), Sinks: []sink.Sink{p}, Host: hostName(), Log: zerolog.Nop(),
 			Ready: func() error { close(ready); return nil },
 		})
 	}()
@@ -155,6 +167,7 @@ func (p *proof) run(ctx context.Context) (err error) {
 		return err
 	case <-ready:
 	}
+	time.Sleep(proveStart)
 	p.provoke(ctx)
 	interrupted := errors.Is(ctx.Err(), context.Canceled)
 	time.Sleep(proveSettle)

@@ -41,6 +41,7 @@ type Lab struct {
 	next  int
 	inits map[string]*Worker // holder of each namespace
 	pids  map[int]bool
+	kept  []*os.File // the latest private namespaces
 }
 
 // Has tells whether a process is, or was, the lab's.
@@ -72,6 +73,10 @@ func (l *Lab) Close() {
 		w.stop()
 	}
 	clear(l.inits)
+	for _, f := range l.kept {
+		f.Close()
+	}
+	l.kept = nil
 }
 
 func (l *Lab) comm(role string) string {

@@ -53,6 +53,7 @@ func rejectSYN(hook string) func(*Bench) func() []Truth {
 		return func() []Truth {
 			z := b.bound(cli, 0)
 			cli.want(unix.ECONNREFUSED, "connect", z.fd, l.addr.String())
+			stay()
 			got, fire := notSent(z, l, event.EffectRefused)
 			return []Truth{got, fire}
 		}
@@ -70,6 +71,7 @@ func rejectData(hook string) func(*Bench) func() []Truth {
 			if r := p.rowA(); r.State != stateEstablished {
 				fail("the end behind the firewall: %+v", r)
 			}
+			stay()
 			got, fire := notSent(p.z, p.a, event.EffectKilled)
 			return []Truth{got, fire}
 		}
@@ -89,6 +91,7 @@ func forgedReset(b *Bench) func() []Truth {
 		g := segment{from: p.z.addr, to: p.a.addr, seq: uint32(seq), flags: flagRST}
 		stranger.doStr("forge", -1, hex.EncodeToString(g.packet()))
 		p.a.worker().want(unix.ECONNRESET, "recv", p.a.fd, "", 10)
+		stay()
 		t := received("reset-not-sent-here", p.a, p.z).by(event.ActorPeer + "|" + event.ActorUnknown)
 		t.Unsure = "peer-reset"
 		return []Truth{t}
@@ -123,8 +126,12 @@ func (b *Bench) nat() *natted {
 
 // truths gives both sides of one RST, which carry different addresses.
 func (n *natted) truths(s, r Truth) []Truth {
+	stay()
 	r.Peer = n.service
-	s, r = s.translated(n.z.addr, n.service, n.l.addr), r.translated(n.z.addr, n.service, n.l.addr)
+	s = s.translated(n.z.addr, n.service, n.l.addr)
+	if r.Effect != event.EffectRefused {
+		r.NAT = s.NAT
+	}
 	pairOf(&s, &r)
 	return []Truth{s, r}
 }
@@ -134,6 +141,8 @@ func natClosedPort(b *Bench) func() []Truth {
 	n.l.worker().do("close", n.l.fd)
 	return func() []Truth {
 		n.cli.want(unix.ECONNREFUSED, "connect", n.z.fd, n.service.String())
+		// Conntrack forgets a refused connection at once, so that only the RST that
+		// the other end sends still shows the translation.
 		return n.truths(sent("closed-port", n.l, n.z).noOwner().on(event.SocketNone), received("connect-refused", n.z, n.l))
 	}
 }

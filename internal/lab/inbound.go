@@ -36,6 +36,7 @@ func inRequest(delta int) func(*Bench) func() []Truth {
 			} else if r.State != stateSynRecv || delta == 0 {
 				fail("half-open connection after the RST: %+v", r)
 			}
+			stay()
 			return []Truth{truth}
 		}
 	}

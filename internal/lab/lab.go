@@ -102,6 +102,10 @@ func (s *Scenario) Where() []Place {
 	return Places
 }
 
+// Private tells that the scenario makes a network namespace of its own, so that
+// its place is only an address family.
+func (s *Scenario) Private() bool { return slices.Equal(s.In, families) }
+
 // stepError carries a failed step out of a script.
 type stepError struct{ err error }
 

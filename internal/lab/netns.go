@@ -59,6 +59,26 @@ func (l *Lab) vethPair() (left, right *Worker) {
 	return left, right
 }
 
+// keptNamespaces is how many of the latest namespaces the lab keeps open.
+const keptNamespaces = 64
+
+// keep holds a namespace open for a while after its scenario, because the kernel
+// gives its number to the next one at once, and what a tracer knows of a number
+// (does conntrack work there? how many resets were sent?) is a few seconds old. On
+// a host namespaces come and go more slowly.
+func (l *Lab) keep(pid int) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		fail("keep a network namespace: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.kept = append(l.kept, f); len(l.kept) > keptNamespaces {
+		l.kept[0].Close()
+		l.kept = l.kept[1:]
+	}
+}
+
 func (l *Lab) steer(w *Worker, device string) {
 	if l.Steer {
 		_, _ = w.try("steer", -1, device) // a kernel without RPS has no such file
@@ -101,6 +121,7 @@ func (b *Bench) ownHome(flags ...int) *Worker {
 	if w.Addr == "" {
 		w.Addr = "127.0.0.1"
 	}
+	b.lab.keep(w.PID)
 	w.doStr("up", -1, "lo")
 	b.home, b.private = w, append(b.private, w)
 	return w

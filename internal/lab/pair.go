@@ -147,5 +147,10 @@ func (p *pair) reset() {
 // wasReset checks that z's application gets ECONNRESET.
 func (p *pair) wasReset() { p.z.worker().want(unix.ECONNRESET, "recv", p.z.fd, "", 64) }
 
+// stay keeps the processes and their network namespace a while, as they are on a
+// real host: what a tracer asks of them after a reset (does the connection live?
+// what does conntrack, what do the counters of the namespace say?) has an answer.
+func stay() { pause(700 * time.Millisecond) }
+
 // pause lets time pass where a scenario is about time.
 func pause(d time.Duration) { time.Sleep(d) }

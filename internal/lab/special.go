@@ -38,7 +38,7 @@ var specials = []Scenario{
 	}},
 	{ID: "bad-handshake-ack", Title: "a connection attempt meets a half-open connection", setup: badHandshakeAck},
 	{ID: "handshake-syn", Title: "a second SYN meets an unfinished handshake", Early: EarlyKnown, setup: handshakeSYN},
-	{ID: "connect-abandoned", Title: "the answer comes after the connection attempt was given up", Slow: 1200 * time.Millisecond, setup: connectAbandoned},
+	{ID: "connect-abandoned", Title: "the answer comes after the connection attempt was given up", Slow: 1900 * time.Millisecond, setup: connectAbandoned},
 	{ID: "backlog-overflow", Title: "a full accept queue with tcp_abort_on_overflow", Early: EarlyKnown, Own: true, setup: backlogOverflow},
 	{ID: "keepalive-timeout", Title: "keepalive probes stay unanswered", Slow: 2500 * time.Millisecond, Early: EarlyKnown, setup: func(b *Bench) func() []Truth {
 		return silent(b, "keepalive-timeout", [][2]int{{unix.TCP_KEEPCNT, 1}})
@@ -186,6 +186,7 @@ func connectAbandoned(b *Bench) func() []Truth {
 		pause(50 * time.Millisecond)
 		cli.do("close", a.fd)
 		pause(1200 * time.Millisecond)
+		stay()
 		return []Truth{
 			sent("connect-abandoned", a, l).closed().on(event.SocketNone),
 			dropped("peer-reset-handshake", l, a).effect(event.EffectKilled).on(requestSocket),
