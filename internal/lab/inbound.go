@@ -66,6 +66,11 @@ func inTimeWait(fin bool, delta int, rfc1337 bool) func(*Bench) func() []Truth {
 			t.rst(delta)
 			s.drain()
 			truth := dropped("peer-reset-timewait", a, t.far()).closed().on(event.SocketTimewait)
+			if fin {
+				// Nothing can come late once both FINs are in, so rstwhy keeps no
+				// memory of such a connection (docs/decisions/0002-attribution.md).
+				truth.AnyOwnerUnknownOK, truth.AnyEndingOK = true, true
+			}
 			lives := fin && (delta != 0 || rfc1337)
 			if !lives {
 				truth = truth.effect(event.EffectKilled)
