@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -166,4 +167,14 @@ func (s *Select) wanted(r *event.Reset) bool {
 	}
 	r.Verdict = diagnose.Judge(r)
 	return s.MatchDiagnosis(r)
+}
+
+// expectedStorm is diagnose.Expected for what the resets of a storm share.
+func expectedStorm(t *event.Storm) bool {
+	if t.Remote.Addr().Is4() && t.Remote.Bits() < 16 {
+		return false // may hold private addresses among public ones
+	}
+	r := stormReset(t)
+	r.Local.Address = netip.Addr{} // not known; as the peer's it would seem to be on this host
+	return diagnose.Expected(r)
 }

@@ -13,6 +13,7 @@ import (
 	"rstwhy/internal/diagnose"
 	"rstwhy/internal/event"
 	"rstwhy/internal/probe"
+	"rstwhy/internal/sink"
 )
 
 func TestSelect(t *testing.T) {
@@ -198,3 +199,37 @@ func TestQuietExpectedIsReplayed(t *testing.T) {
 		t.Error("the header does not hold the filter")
 	}
 }
+
+// Storms are left out as single resets are: filtered by what they share, and
+// hidden where that is expected, but counted.
+func TestQuietExpectedStorm(t *testing.T) {
+	storm := func(cause, remote string) *event.Storm {
+		return &event.Storm{Direction: event.Sent, Cause: cause, Count: 7, Remote: netip.MustParsePrefix(remote)}
+	}
+	for _, tt := range []struct {
+		st     *event.Storm
+		hidden bool
+	}{
+		{storm("closed-port", "198.51.100.9/32"), true},
+		{storm("closed-port", "198.51.100.0/24"), true},
+		{storm("closed-port", "10.0.0.0/24"), false},
+		{storm("closed-port", "172.0.0.0/8"), false}, // private addresses among them
+		{storm("unread-data", "198.51.100.9/32"), false},
+	} {
+		out := &stormLines{}
+		s, _ := newTestSession(t, &fakeKernel{}, Options{Select: Select{QuietExpected: true}, Sinks: []sink.Sink{out}})
+		s.finishStorm(tt.st)
+		sum := s.summary(probe.Counts{Seen: 7, Aggregated: 7})
+		if hidden := sum.Hidden == 7; hidden != tt.hidden || hidden == (out.n == 1) || sum.Sent != 7 || sum.Account.Aggregated != 7 || !sum.Account.Balanced() {
+			t.Errorf("%s from %s: %d hidden, %d printed, %+v", tt.st.Cause, tt.st.Remote, sum.Hidden, out.n, sum.Account)
+		}
+	}
+}
+
+// stormLines counts the lines.
+type stormLines struct {
+	memory
+	n int
+}
+
+func (s *stormLines) Storm(*event.Storm) error { s.n++; return nil }

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"fmt"
 
-	"rstwhy/internal/diagnose"
 	"rstwhy/internal/event"
 	"rstwhy/internal/probe"
 )
@@ -172,7 +171,7 @@ func (f *finisher) finishStorm(st *event.Storm) {
 	for _, t := range f.tallies() {
 		t.AddStorm(st)
 	}
-	if f.opts.Select.QuietExpected && diagnose.Expected(stormReset(st)) {
+	if f.opts.Select.QuietExpected && expectedStorm(st) {
 		f.hidden += st.Count
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"rstwhy/internal/event"
+	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
 )
 
@@ -41,6 +42,11 @@ func (t *story) restore(res *Resolution) {
 		res.Actor = t.Actor
 	}
 	res.Others = t.Others[:min(len(t.Others), othersMax)]
+	owner.Bound(res.TwinOwner)
+	owner.Bound(res.ActorProcess)
+	for i := range res.Others {
+		owner.Bound(&res.Others[i])
+	}
 }
 
 // isID tells whether s is made like probe.ID.
@@ -59,6 +65,7 @@ func (p *player) storm(st *event.Storm) error {
 	if st.Count == 0 || !st.Remote.IsValid() || st.Direction != event.Sent && st.Direction != event.Received {
 		return fmt.Errorf("%w: a storm of nothing", probe.ErrRecord)
 	}
+	owner.Bound(st.Owner)
 	st.Type, st.Schema, st.Host = "storm", event.Schema, p.opts.Host
 	r := stormReset(st)
 	if p.full() || !p.opts.Filter.Match(r) || !p.opts.Select.MatchStorm(st) {
