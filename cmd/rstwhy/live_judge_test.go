@@ -25,15 +25,12 @@ func (s *live) judge(resets []event.Reset, storms []event.Storm, account event.A
 	if len(s.truths) == 0 {
 		s.t.Fatal("no scenario told a truth")
 	}
-	if account.Aggregated+account.Lost > 0 {
-		// A tracer that did not see each reset must not say that nobody sent one,
-		// and further packets of one may be in a storm line.
+	if account.Aggregated+account.Lost > 0 { // further packets of a story may be in a storm line
 		for i := range s.truths {
-			t := &s.truths[i]
-			if t.Packets = 0; t.Unsure != "" {
-				t.Cause += "|" + t.Unsure
-			}
+			s.truths[i].Packets = 0
 		}
+	} else if sure, of := lab.Sure(s.truths, resets); sure < of/2 {
+		s.t.Errorf("of %d resets that nobody here sent, only %d were told as such", of, sure)
 	}
 	j := lab.Compare(s.truths, resets, s.lab.Has)
 	findings, inStorms := lab.ToldAsStorms(j.Findings, storms)

@@ -80,6 +80,10 @@ func (p *proof) report() *proveReport {
 		r.Result = proveFail
 		r.Why = append(r.Why, fmt.Sprintf("%s: %s", cmp.Or(f.Scenario, "no scenario"), f.What))
 	}
+	if sure, of := lab.Sure(p.truths, p.resets); of > 0 && sure == 0 {
+		r := row(event.Received, diagnose.ResetNotSentHere)
+		r.Result, r.Why = proveFail, append(r.Why, "none was told as such")
+	}
 	p.addUnprovable(row)
 	for _, id := range slices.Sorted(maps.Keys(p.failed)) {
 		r := row("", "scenario "+id)

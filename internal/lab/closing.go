@@ -188,7 +188,7 @@ var lateActs = []act{
 		p.awaitA("an orphan in FIN_WAIT1", func(r row) bool { return r.State == stateFinWait1 && r.Inode == 0 })
 		p.z.worker().do("send", p.z.fd, 20)
 		p.awaitZ("reset", gone)
-		return []Truth{p.sent("late-data").closed(), p.received("peer-reset")}
+		return append([]Truth{p.sent("late-data").closed(), p.received("peer-reset")}, p.straggler()...)
 	}},
 	{"data-after-shutdown", "the peer writes after shutdown(SHUT_RDWR)", func(p *pair) []Truth {
 		p.a.worker().do("shutdown", p.a.fd, unix.SHUT_RDWR)

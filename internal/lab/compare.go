@@ -204,3 +204,22 @@ func tally(results []*result, name func(*Truth) string) (all []Score) {
 	slices.SortFunc(all, func(a, b Score) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
+
+// Sure counts the truths whose cause a tracer may be unsure of, and of these the
+// ones that have a record with the true cause.
+func Sure(truths []Truth, resets []event.Reset) (sure, of int) {
+	causes := map[key][]string{}
+	for i := range resets {
+		k := resetKey(&resets[i])
+		causes[k] = append(causes[k], resets[i].Cause)
+	}
+	for i := range truths {
+		if t := &truths[i]; t.Unsure != "" {
+			of++
+			if slices.Contains(causes[t.key()], t.Cause) {
+				sure++
+			}
+		}
+	}
+	return sure, of
+}

@@ -54,12 +54,18 @@ type Truth struct {
 	Packets   uint64          // RST packets that the record must count, at least
 	NAT       *event.NAT      // what conntrack translated
 	Others    []int           // further holders of the socket that must be listed
-	Unsure    string          // what is as true for a tracer that may have missed something: another cause
+	Unsure    string          // cause that a tracer may tell instead, because it cannot be sure of the true one
 	Firewall  bool            // seen only where the tracer watches firewalls (--firewall)
 }
 
 // Causes gives the acceptable causes.
-func (t *Truth) Causes() []string { return strings.Split(t.Cause, "|") }
+func (t *Truth) Causes() []string {
+	all := strings.Split(t.Cause, "|")
+	if t.Unsure != "" {
+		all = append(all, t.Unsure)
+	}
+	return all
+}
 
 // either tells whether a value is one of those that a truth allows.
 func either[A, B ~string](got A, allowed B) bool {
@@ -185,11 +191,14 @@ func pairUp(truths []Truth) {
 	unsure := map[wire]bool{}
 	for i := range truths {
 		t := &truths[i]
+		if t.Optional && !t.Repeats {
+			continue // comes last
+		}
 		w, list := wire{t.Local, t.Peer}, sent
 		if t.Direction == event.Received {
 			w, list = wire{t.Peer, t.Local}, received
 		}
-		unsure[w] = unsure[w] || t.Optional || t.Repeats || t.Pair != 0 || t.Firewall
+		unsure[w] = unsure[w] || t.Repeats || t.Pair != 0 || t.Firewall
 		list[w] = append(list[w], t)
 	}
 	for w, list := range sent {
