@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -129,7 +130,8 @@ func (s *live) run(binary string, mayRepeat bool) bool {
 	s.judge(resets, tr.storms(t), summary.Account)
 	checkAccount(t, summary, len(resets))
 	if t.Failed() {
-		t.Logf("rstwhy's log:\n%s", tr.log(t))
+		b, err := json.Marshal(summary)
+		t.Logf("rstwhy's log:\n%s\nsummary: %s %v", tr.log(t), b, err)
 	}
 	t.Run("replay", func(t *testing.T) { checkReplay(t, binary, recording, lines) })
 	return true
