@@ -126,7 +126,7 @@ func (s *live) run(binary string, mayRepeat bool) bool {
 	if mayRepeat && summary.Account.LostRing > 0 {
 		return false
 	}
-	s.judge(resets, tr.storms(t), summary.Account)
+	s.judge(resets, tr.storms(t), &summary)
 	checkAccount(t, summary, len(resets))
 	if t.Failed() {
 		t.Logf("rstwhy's log:\n%s", tr.log(t))
