@@ -127,7 +127,7 @@ func (s *live) run(binary string, mayRepeat bool) bool {
 	if mayRepeat && summary.Account.LostRing > 0 {
 		return false
 	}
-	s.judge(resets, tr.storms(t), summary.Account)
+	s.judge(resets, tr.storms(t), &summary)
 	checkAccount(t, summary, len(resets))
 	if t.Failed() {
 		b, err := json.Marshal(summary)

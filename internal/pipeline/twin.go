@@ -36,6 +36,14 @@ type place struct {
 	localPort, peerPort uint16
 }
 
+// mirrors tells whether o names the same connection from its other end, which
+// may be in another network namespace.
+func (p place) mirrors(o place) bool {
+	m := o.mirrored()
+	m.netns = p.netns
+	return p == m
+}
+
 func placeOf(e *probe.ResetEvent) place {
 	return place{local: e.LocalAddr, peer: e.PeerAddr, netns: e.Netns, localPort: e.LocalPort, peerPort: e.PeerPort}
 }
@@ -113,7 +121,7 @@ func pairs(s, r *end) bool {
 	if apart > twinKeep || s.seq != r.seq && (r.hook != hookReceive || s.seq != r.seq-1) {
 		return false
 	}
-	mirrored := s.at == r.at.mirrored()
+	mirrored := s.at.mirrors(r.at)
 	if r.hook == hookDrop && s.ack != r.ack {
 		return false // another packet
 	}
