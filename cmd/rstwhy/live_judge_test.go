@@ -37,7 +37,7 @@ func (s *live) judge(resets []event.Reset, storms []event.Storm, summary *event.
 	findings, inStorms := lab.ToldAsStorms(j.Findings, storms)
 	s.t.Logf("%d of the lab's resets are told in %d storm lines", inStorms, len(storms))
 	unknown, allowed := 0, max(1, len(s.truths)/unknownShare)
-	hidden := disagreeing(summary)
+	hidden, blind := disagreeing(summary), s.blind(summary)
 	missing := 0
 	skipped := map[lab.Field]int{}
 	for _, f := range findings {
@@ -47,6 +47,9 @@ func (s *live) judge(resets []event.Reset, storms []event.Storm, summary *event.
 		case f.Field == lab.Missing && hidden[f.Truth.NetNS] && missing < 2*allowed:
 			missing++
 			s.t.Logf("missing, %d of %d allowed where a counter of the kernel says so: %s", missing, 2*allowed, s.finding(f))
+		case f.Field == lab.Missing && f.Truth.Direction == event.Received && blind[f.Truth.NetNS] && missing < allowed:
+			missing++
+			s.t.Logf("missing, %d of %d allowed with softirqs steered: %s", missing, allowed, s.finding(f))
 		case f.Field == lab.UnknownOwner && unknown < allowed:
 			unknown++
 			s.t.Logf("unknown owner, %d of %d allowed: %s", unknown, allowed, s.finding(f))
@@ -77,6 +80,20 @@ func disagreeing(summary *event.Summary) map[uint32]bool {
 	all := map[uint32]bool{}
 	for _, c := range summary.Checks {
 		if !c.Agree && c.Kernel > c.Seen {
+			all[c.NetNS] = true
+		}
+	}
+	return all
+}
+
+// blind are the network namespaces in which EstabResets grew by more than was
+// seen while softirqs are steered: those that interrupt a thread of pid 1 of the
+// build machine run no BPF program (docs/known-issues.md), and for what is
+// received no counter is exact, so that the summary calls it no disagreement.
+func (s *live) blind(summary *event.Summary) map[uint32]bool {
+	all := map[uint32]bool{}
+	for _, c := range summary.Checks {
+		if s.lab.Steer && c.Counter == "EstabResets" && c.Kernel > c.Seen {
 			all[c.NetNS] = true
 		}
 	}
@@ -126,8 +143,9 @@ kept busy by others. This page is written by the test that measures it:
 
 Kernel %s, %s; softirqs steered to other CPUs: %t; RSTWHY_LIVE_SEED=%d.
 
-A *wrong* owner, a missing record or one too many fails the test, an *unknown* owner
-in more than one of %d resets, too. *Right* is a record in which everything that was
+A *wrong* owner fails the test, and so does a record too many or one that is missing,
+unless a counter in the summary shows that the kernel made more resets than its hooks
+showed (at most one of a hundred); an *unknown* owner in more than one of %d resets, too. *Right* is a record in which everything that was
 judged is so: cause, owner, how the process ended, socket, who acted, what the RST
 did, the record of the other end. *Unknown* are resets whose process is known to the
 test and not to rstwhy, also where nobody could know it: a child that nobody had
