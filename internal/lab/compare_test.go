@@ -48,6 +48,14 @@ func TestCompare(t *testing.T) {
 		{"wrong owner", func(_ *Truth, r *event.Reset) []event.Reset { r.Owner.PID = 43; return []event.Reset{*r} }, []string{"WRONG OWNER 43 lab-srv-1, not [42]lab-srv-1"}},
 		{"comm", func(_ *Truth, r *event.Reset) []event.Reset { r.Owner.Comm = "exe"; return []event.Reset{*r} }, []string{"comm exe, not lab-srv-1"}},
 		{"unknown", func(_ *Truth, r *event.Reset) []event.Reset { r.Owner = nil; return []event.Reset{*r} }, []string{"owner unknown, not [42]lab-srv-1"}},
+		{"unknown, and how it ended", func(_ *Truth, r *event.Reset) []event.Reset {
+			r.Owner, r.EndedBy = nil, nil
+			return []event.Reset{*r}
+		}, []string{"owner unknown, not [42]lab-srv-1"}},
+		{"unknown, and ended wrongly", func(_ *Truth, r *event.Reset) []event.Reset {
+			r.Owner, r.EndedBy = nil, &event.Ending{Kind: event.EndSignal, Signal: &nine}
+			return []event.Reset{*r}
+		}, []string{"owner unknown, not [42]lab-srv-1", "ended by signal 9, not close"}},
 		{"unknown allowed", func(t *Truth, r *event.Reset) []event.Reset {
 			t.AnyOwnerUnknownOK, r.Owner = true, nil
 			return []event.Reset{*r}
