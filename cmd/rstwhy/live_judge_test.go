@@ -139,21 +139,21 @@ addresses, in network namespaces, over veth and from a peer that no kernel runs;
 some on connections older than the tracer; in every other round with all CPUs
 kept busy by others. This page is written by the test that measures it:
 
-    sudo env RSTWHY_WRITE_DOCS=1 RSTWHY_LIVE_ROUNDS=10 go test -run 'TestLive$' -timeout 30m ./cmd/rstwhy
+    sudo env RSTWHY_WRITE_DOCS=1 RSTWHY_LIVE_ROUNDS=%d go test -run 'TestLive$' -timeout 30m ./cmd/rstwhy
 
 Kernel %s, %s; softirqs steered to other CPUs: %t; RSTWHY_LIVE_SEED=%d.
 
 A *wrong* owner fails the test, and so does a record too many or one that is missing,
 unless a counter in the summary shows that the kernel made more resets than its hooks
-showed (at most one of a hundred); an *unknown* owner in more than one of %d resets, too. *Right* is a record in which everything that was
-judged is so: cause, owner, how the process ended, socket, who acted, what the RST
+showed (at most one of a hundred); an *unknown* owner in more than one of %d resets that
+could have been known, too. *Right* is a record in which everything that was judged is so: cause, owner, how the process ended, socket, who acted, what the RST
 did, the record of the other end. *Unknown* are resets whose process is known to the
 test and not to rstwhy, also where nobody could know it: a child that nobody had
 accepted before the tracer started, or a RST that TCP never got to see.
 
 | reset | happened | told | right | owner unknown | owner wrong |
 |---|--:|--:|--:|--:|--:|
-`, unix.ByteSliceToString(u.Release[:]), time.Now().UTC().Format(time.DateOnly), s.lab.Steer, s.seed, unknownShare)
+`, fromEnvironment(s.t, "RSTWHY_LIVE_ROUNDS", 1), unix.ByteSliceToString(u.Release[:]), time.Now().UTC().Format(time.DateOnly), s.lab.Steer, s.seed, unknownShare)
 	for _, r := range rows {
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d |\n", strings.ReplaceAll(r.Name, "|", " or "), r.Truths, r.Told, r.Right, r.Unknown, r.Wrong)
 	}
