@@ -321,6 +321,13 @@ static __always_inline void bury(struct sock *sk, struct sock_owner *s, u8 old)
 	bpf_map_update_elem(&tombstones, &t, &b, BPF_ANY);
 }
 
+static __always_inline bool unsent(struct sock *sk)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	return tp && tp->write_seq != tp->snd_nxt;
+}
+
 static __always_inline void closed(struct sock *sk, u8 old)
 {
 	bool done = sock_flag(sk->__sk_common.skc_flags, bpf_core_enum_value(enum sock_flags, SOCK_DONE));
@@ -342,10 +349,11 @@ static __always_inline void closed(struct sock *sk, u8 old)
 	if (!s)
 		return;
 	s->prev_state = old;
-	/* Both FINs are in: nothing can come late. */
-	if (done && (old == TCP_LAST_ACK || old == TCP_CLOSING))
-		return;
 	task = acting_task(sk);
+	/* Both FINs are in: nothing can come late, unless a disconnect left our own
+	 * unsent. */
+	if (done && (old == TCP_LAST_ACK || old == TCP_CLOSING) && !(task && unsent(sk)))
+		return;
 	if (task && sk->sk_shutdown == SHUTDOWN_MASK) {
 		/* Before FIN_WAIT only close() shuts down both ways. Later it may
 		 * also be a backlogged segment or ss -K, so that only the known

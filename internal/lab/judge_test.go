@@ -104,6 +104,7 @@ func TestPairUp(t *testing.T) {
 		{"no receiver", []Truth{s}, nil},
 		{"one of two arrived", []Truth{s, s, r}, nil},
 		{"repeats", []Truth{s, r.repeats()}, nil},
+		{"one that may come before", []Truth{s.maybe(), s, r}, nil},
 		{"one that may follow", []Truth{s, r, s.maybe(), r.maybe()}, [][2]int{{0, 1}}},
 		{"the other way", []Truth{s, {Direction: event.Received, Local: a, Peer: z}}, nil},
 	} {

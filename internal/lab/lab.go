@@ -191,14 +191,14 @@ func pairUp(truths []Truth) {
 	unsure := map[wire]bool{}
 	for i := range truths {
 		t := &truths[i]
-		if t.Optional && !t.Repeats {
-			continue // comes last
-		}
 		w, list := wire{t.Local, t.Peer}, sent
 		if t.Direction == event.Received {
 			w, list = wire{t.Peer, t.Local}, received
 		}
-		unsure[w] = unsure[w] || t.Repeats || t.Pair != 0 || t.Firewall
+		if t.Optional && len(list[w]) > 0 {
+			continue // comes after those that are sure
+		}
+		unsure[w] = unsure[w] || t.Optional || t.Repeats || t.Pair != 0 || t.Firewall
 		list[w] = append(list[w], t)
 	}
 	for w, list := range sent {

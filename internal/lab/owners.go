@@ -165,19 +165,25 @@ var moreClosings = []act{
 		p.lastAck()
 		p.a.worker().do("disconnect", p.a.fd)
 		p.awaitZ("reset", gone)
-		return append([]Truth{p.sent("connect-unspec").closed(), p.received("peer-reset-after-close")}, p.straggler()...)
+		return p.crossed(p.sent("connect-unspec"))
 	}},
 	{"linger-last-ack", "closes with SO_LINGER 0 in LAST_ACK with data unsent", func(p *pair) []Truth {
 		p.lastAck()
 		p.a.worker().do("linger", p.a.fd, 0)
 		p.closeA()
 		p.awaitZ("reset", gone)
-		return append([]Truth{p.sent("linger-zero").closed(), p.received("peer-reset-after-close")}, p.straggler()...)
+		return p.crossed(p.sent("linger-zero"))
 	}},
 }
 
-// straggler: z's acknowledgement of data in flight may cross a's RST, and then
-// meets no socket.
+// crossed: the socket leaves the tables before its RST leaves, and an
+// acknowledgement of z's that arrives between, or crosses the RST, meets nobody.
+func (p *pair) crossed(t Truth) []Truth {
+	stray := p.straggler()
+	return []Truth{stray[0], t.closed(), p.received("peer-reset-after-close"), stray[0], stray[1]}
+}
+
+// straggler is what z's acknowledgement may draw that comes too late.
 func (p *pair) straggler() []Truth {
 	return []Truth{
 		p.sent("gone-connection|late-data").on(event.SocketNone + "|" + event.SocketTimewait).by(event.ActorKernel).orUnknown().anyEnding().maybe(),
