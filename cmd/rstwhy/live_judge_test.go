@@ -26,9 +26,21 @@ func (s *live) judge(resets []event.Reset, storms []event.Storm, summary *event.
 	if len(s.truths) == 0 {
 		s.t.Fatal("no scenario told a truth")
 	}
+<<<<<<< HEAD
 	if account.Aggregated+account.Lost > 0 { // further packets of a story may be in a storm line
 		for i := range s.truths {
 			s.truths[i].Packets = 0
+=======
+	for i := range s.truths {
+		t := &s.truths[i]
+		// That nobody sent a RST is claimed only where nothing could hide a
+		// sender, which others on this host decide; TestProve wants the claim.
+		if t.Unsure != "" {
+			t.Cause += "|" + t.Unsure
+		}
+		if account.Aggregated+account.Lost > 0 {
+			t.Packets = 0 // further packets of one may be in a storm line
+>>>>>>> next
 		}
 	} else if sure, of := lab.Sure(s.truths, resets); sure < of/2 {
 		s.t.Errorf("of %d resets that nobody here sent, only %d were told as such", of, sure)
@@ -44,12 +56,16 @@ func (s *live) judge(resets []event.Reset, storms []event.Storm, summary *event.
 		switch {
 		case s.skip[string(f.Field)]:
 			skipped[f.Field]++
-		case f.Field == lab.Missing && hidden[f.Truth.NetNS] && missing < allowed:
+		case f.Field == lab.Missing && (hidden[f.Truth.NetNS] || s.lab.Steer && f.Truth.Direction == event.Received) && missing < allowed:
 			missing++
+<<<<<<< HEAD
 			s.t.Logf("missing, %d of %d allowed where a counter of the kernel says so: %s", missing, allowed, s.finding(f))
 		case f.Field == lab.Missing && f.Truth.Direction == event.Received && blind[f.Truth.NetNS] && missing < allowed:
 			missing++
 			s.t.Logf("missing, %d of %d allowed with softirqs steered: %s", missing, allowed, s.finding(f))
+=======
+			s.t.Logf("missing, %d of %d allowed where a counter of the kernel says so, or softirqs run on top of pid 1's threads: %s", missing, allowed, s.finding(f))
+>>>>>>> next
 		case f.Field == lab.EffectField && f.Reset != nil && f.Reset.Effect != nil && *f.Reset.Effect == event.EffectUnknown && unknown < allowed:
 			unknown++
 			s.t.Logf("unknown effect, %d of %d allowed: %s", unknown, allowed, s.finding(f))
