@@ -42,6 +42,7 @@ type checkHook struct {
 	Without  string `json:"without"`           // what is lost without it
 	Why      string `json:"why,omitempty"`     // why it is not attached
 	Program  string `json:"program,omitempty"` // what serves it
+	Flag     string `json:"flag,omitempty"`    // the flag of trace without which it is not attached
 }
 
 type capability struct {
@@ -122,7 +123,7 @@ func inspect() (*checkReport, error) {
 	if live != nil {
 		defer live.Close()
 		for _, h := range live.Hooks() {
-			ch := checkHook{Name: h.Hook.Name, Attached: h.Attached, Required: h.Hook.Required, Purpose: h.Hook.Purpose, Without: h.Hook.Without, Program: h.Program}
+			ch := checkHook{Name: h.Hook.Name, Attached: h.Attached, Required: h.Hook.Required, Purpose: h.Hook.Purpose, Without: h.Hook.Without, Program: h.Program, Flag: h.Hook.OnRequest}
 			if h.Err != nil {
 				ch.Why = explainHook(h.Err, rep.MissingCapabilities)
 			}
@@ -159,7 +160,10 @@ func (r *checkReport) text(w io.Writer) error {
 	add := func(format string, args ...any) { b = fmt.Appendf(b, format+"\n", args...) }
 	for _, h := range r.Hooks {
 		mark := "ok     "
-		if !h.Attached {
+		switch {
+		case !h.Attached && h.Flag != "":
+			mark = "off    "
+		case !h.Attached:
 			mark = "missing"
 		}
 		need := ""

@@ -50,13 +50,23 @@ func TestCheckAsRoot(t *testing.T) {
 	if !rep.OK || !rep.HostPIDNamespace || rep.Error != "" {
 		t.Errorf("report %+v", rep)
 	}
+	attached := 0
 	for _, h := range rep.Hooks {
 		if h.Required && !h.Attached {
 			t.Errorf("required hook %s is not attached and all is well", h.Name)
 		}
+		if h.Attached {
+			attached++
+		}
+		if h.Flag != "" && h.Attached {
+			t.Errorf("hook %s is attached, and nobody asked for it", h.Name)
+		}
+	}
+	if attached < 8 {
+		t.Errorf("only %d hooks are attached", attached)
 	}
 	r = cliCommand(bin, "check")
-	if status := r.run(t); status != exitOK || strings.Count(r.stdout.String(), "ok  ") != len(rep.Hooks) {
+	if status := r.run(t); status != exitOK || strings.Count(r.stdout.String(), "ok       ") != attached {
 		t.Errorf("status %d, text:\n%s", status, &r.stdout)
 	}
 }

@@ -124,19 +124,13 @@ func (s *session) attribute(p *pending, res *Resolution) {
 }
 
 // byCloser: the last closer is proof where the file had one reference at the
-// reset. With more, a child's leaked descriptor may have closed last.
+// reset. With more, a child's leaked descriptor may have closed last, also where
+// a walk found nobody else: the process that used the socket may have closed its
+// own before the walk.
 func (s *session) byCloser(p *pending, res *Resolution) {
 	switch {
 	case probe.SingleReference(&p.raw) || same(p.closer, &p.raw.Owner):
 		res.Owner, res.Source, res.Proven = p.closerP, event.SourceCloser, true
-	case onlyHolder(p.holders, p.closer):
-		// A thread of a threaded process inside a call on the socket is a
-		// reference too, but a walk that found one process settles it only
-		// when the process that opened the socket is not another candidate.
-		res.Owner, res.Source, res.Proven = p.closerP, event.SourceCloser, false
-		if !probe.Listened(&p.raw) {
-			res.Owner, res.Source = nil, event.SourceNone
-		}
 	case anySame(p.holders, &p.raw.Owner) && !allSame(p.holders):
 		// A leaked descriptor closed last, but both held the socket at the walk:
 		// the one that opened it is named, not proven.
@@ -189,10 +183,6 @@ func anySame(list []probe.Owner, o *probe.Owner) bool {
 		}
 	}
 	return false
-}
-
-func onlyHolder(list []probe.Owner, o *probe.Owner) bool {
-	return len(list) > 0 && allSame(list) && same(&list[0], o)
 }
 
 // walks bounds the descriptor walks to 1 % of one core: time earns credit,

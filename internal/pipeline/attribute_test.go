@@ -39,7 +39,7 @@ var attributeCases = []struct {
 	{name: "leaked descriptor closed last", set: shared, closer: 2, want: "- none false"},
 	{name: "leaked descriptor, the stored closed last", set: shared, closer: 1, want: "1 closer true"},
 	{name: "leaked descriptor, one holder left, opened by another", set: shared, closer: 2, holders: []uint32{2, 2}, want: "- none false"},
-	{name: "accepted by a threaded worker", set: sharedInherited, closer: 2, holders: []uint32{2, 2}, want: "2 closer false"},
+	{name: "accepted, and who closed last was the only holder at the walk", set: sharedInherited, closer: 2, holders: []uint32{2, 2}, want: "- none false"},
 	{name: "accepted, two holders", set: sharedInherited, closer: 2, holders: []uint32{2, 3}, want: "- none false"},
 	{name: "accepted, closed by who does not hold it alone", set: sharedInherited, closer: 3, holders: []uint32{2}, want: "- none false"},
 

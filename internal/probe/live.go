@@ -155,6 +155,7 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Optio
 				st.Attached, st.Program = true, c.Program
 				break
 			}
+			l.log.Debug().Err(st.Err).Str("hook", h.Name).Str("program", c.Program).Msg("candidate not attached")
 		}
 		if !st.Attached && h.Required && missing == nil {
 			missing = fmt.Errorf("%w: %s (%s; needs Linux %s or later): %w", ErrRequiredHook, h.Name, h.Purpose, h.Since, st.Err)
