@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 )
 
 // ErrRequiredHook says that a hook without which there is no answer could not
@@ -99,158 +97,6 @@ func Open(opts Options) (*Live, error) {
 	l.types = nil
 	debug.FreeOSMemory()
 	return l, nil
-}
-
-func setConstants(spec *ebpf.CollectionSpec, opts Options, names *Names) error {
-	wire, err := opts.Filter.wire()
-	if err != nil {
-		return err
-	}
-	self := uint32(os.Getpid())
-	if opts.ForeignPIDs {
-		self = ^uint32(0) // nobody's: pids end at 2^22
-	}
-	reasons, plain := dropReasons(names)
-	full := opts.Rate / 4
-	if opts.Rate > 0 {
-		full = max(full, 1)
-	}
-	for _, c := range []struct {
-		name  string
-		value any
-	}{
-		{"filters", wire}, {"reading_calls", readingCalls()}, {"self_tgid", self}, {"shutdown_call", uint32(unix.SYS_SHUTDOWN)},
-		{"drop_reasons", reasons}, {"drop_not_specified", plain}, {"full_budget", full}, {"new_budget", opts.Rate - full},
-	} {
-		if err := spec.Variables[c.name].Set(c.value); err != nil {
-			return fmt.Errorf("set %s: %w", c.name, err)
-		}
-	}
-	return nil
-}
-
-// attachAll loads each hook's programs in collections that share the maps of
-// the first, so that an optional one that this kernel refuses costs only
-// itself.
-func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Options) error {
-	base := spec.Copy()
-	base.Programs = nil
-	coll, err := ebpf.NewCollection(base)
-	if err != nil {
-		return l.noHook(fmt.Errorf("create maps: %w", err))
-	}
-	l.coll = coll
-	var missing error
-	for _, h := range Hooks {
-		st := HookState{Hook: h}
-		if h.OnRequest != "" {
-			st.Err = l.request(opts)
-		}
-		if st.Err != nil {
-			l.states = append(l.states, st)
-			continue
-		}
-		for _, c := range h.Candidates {
-			if st.Err = l.attach(spec, kernel, h.Name, c); st.Err == nil {
-				st.Attached, st.Program = true, c.Program
-				break
-			}
-			l.log.Debug().Err(st.Err).Str("hook", h.Name).Str("program", c.Program).Msg("candidate not attached")
-		}
-		if !st.Attached && h.Required && missing == nil {
-			missing = fmt.Errorf("%w: %s (%s; needs Linux %s or later): %w", ErrRequiredHook, h.Name, h.Purpose, h.Since, st.Err)
-		}
-		l.states = append(l.states, st)
-	}
-	return missing
-}
-
-// request tells whether the hook for every packet is asked for and needed.
-func (l *Live) request(opts Options) error {
-	switch {
-	case !opts.Firewall:
-		return ErrNotRequested
-	case l.links["firewall-ipv4"] != nil && l.links["firewall-ipv6"] != nil:
-		return ErrNotNeeded
-	}
-	// One of them would tell each reset twice.
-	for _, name := range []string{"firewall-ipv4", "firewall-ipv6"} {
-		if lnk := l.links[name]; lnk != nil {
-			lnk.Close()
-			delete(l.links, name)
-		}
-	}
-	return nil
-}
-
-func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, c Candidate) error {
-	if c.Args > 0 {
-		switch n := tracepointArgs(kernel, c.Target); {
-		case n < 0:
-			return fmt.Errorf("this kernel has no tracepoint %s", c.Target)
-		case n != c.Args:
-			return fmt.Errorf("tracepoint %s has %d arguments on this kernel, %d are needed", c.Target, n, c.Args)
-		}
-	}
-	one := spec.Copy()
-	one.Programs = map[string]*ebpf.ProgramSpec{c.Program: spec.Programs[c.Program]}
-	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps, Cache: l.types})
-	if err != nil && c.Kind == "fentry" {
-		// The library's words for it would be about memory limits.
-		l.log.Debug().Err(err).Str("program", c.Program).Msg("not loaded")
-		return fmt.Errorf("this kernel has no function %s, or lets no BPF program attach to its functions (fentry)", c.Target)
-	}
-	if err != nil {
-		return fmt.Errorf("load %s: %w", c.Program, err)
-	}
-	l.extra = append(l.extra, coll)
-	prog := coll.Programs[c.Program]
-	l.progs[c.Program] = prog
-	switch c.Kind {
-	case "tp_btf", "fentry":
-		lnk, err := link.AttachTracing(link.TracingOptions{Program: prog})
-		if err != nil {
-			return fmt.Errorf("attach %s: %w", c.Program, err)
-		}
-		l.links[hook] = lnk
-	case "iter":
-		it, err := link.AttachIter(link.IterOptions{Program: prog})
-		if err != nil {
-			return fmt.Errorf("attach %s: %w", c.Program, err)
-		}
-		l.walkIter = it
-		return l.firstWalk()
-	case "syscall":
-		return l.measureHZ(prog)
-	}
-	return nil
-}
-
-// firstWalk gives sockets that are older than rstwhy their owners.
-func (l *Live) firstWalk() (err error) {
-	l.First, err = l.Walk()
-	return err
-}
-
-// measureHZ compares jiffies with the boot clock over 50 ms.
-func (l *Live) measureHZ(prog *ebpf.Program) error {
-	var a, b struct{ BootNS, Jiffies uint64 }
-	if _, err := prog.Run(&ebpf.RunOptions{Context: &a, ContextOut: &a}); err != nil {
-		return fmt.Errorf("run sample_clock: %w", err)
-	}
-	time.Sleep(50 * time.Millisecond)
-	if _, err := prog.Run(&ebpf.RunOptions{Context: &b, ContextOut: &b}); err != nil {
-		return fmt.Errorf("run sample_clock: %w", err)
-	}
-	rate := float64(b.Jiffies-a.Jiffies) / (float64(b.BootNS-a.BootNS) / 1e9)
-	best := uint32(0)
-	for _, hz := range []uint32{100, 250, 300, 1000} { // kernel/Kconfig.hz
-		if d := rate - float64(hz); best == 0 || d*d < (rate-float64(best))*(rate-float64(best)) {
-			best = hz
-		}
-	}
-	l.names.HZ = best
-	return nil
 }
 
 // Names gives the running kernel's names.
