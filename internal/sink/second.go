@@ -78,8 +78,8 @@ func acted(r *event.Reset) string {
 		return ""
 	}
 	p := r.Actor.Process
-	if r.Owner != nil && r.Owner.PID == p.PID && r.Owner.StartTime.Equal(p.StartTime) {
-		return ""
+	if sameProcess(r.Owner, p) || r.Actor.Kind == event.ActorPeer && sameProcess(r.TwinOwner, p) {
+		return "" // named already, or below
 	}
 	if r.Actor.Kind != event.ActorKiller {
 		return "done by " + named(p)
@@ -88,6 +88,10 @@ func acted(r *event.Reset) string {
 		return "listener stopped from outside by " + named(p)
 	}
 	return "destroyed by " + named(p)
+}
+
+func sameProcess(a, b *event.Process) bool {
+	return a != nil && a.PID == b.PID && a.StartTime.Equal(b.StartTime)
 }
 
 // twin says who is at the other end, where that is on this host.
@@ -100,7 +104,7 @@ func twin(r *event.Reset) string {
 	case r.TwinOwner != nil:
 		return verb + " here by " + named(r.TwinOwner)
 	case r.Twin != nil:
-		return verb + " here too, by a process that is not known"
+		return verb + " by this host too; no process is known at that end"
 	}
 	return ""
 }
