@@ -6,38 +6,41 @@
 
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
+#define IPPROTO_UDP 17
+#define IPPROTO_ICMPV6 58
 #define NF_INET_FORWARD 2 /* include/uapi/linux/netfilter.h */
 #define NO_TRANSPORT_HEADER 0xffff
 
 /* rst_offset gives where the TCP header of a RST begins, from skb->head, or 0
  * for every other segment. skb is the trusted argument of a tracepoint that is
- * never NULL. One probe read decides in the usual case. */
+ * never NULL. Where IP has walked its headers one short probe read decides for
+ * all segments without the RST bit, and half of what is not TCP. */
 static __always_inline u32 rst_offset(struct sk_buff *skb)
 {
-	u32 net = skb->network_header, at;
-	u8 h[54];
+	unsigned char *head = skb->head;
+	u32 net = skb->network_header, at = skb->transport_header;
+	__be16 protocol = skb->protocol;
+	bool known = at != NO_TRANSPORT_HEADER && at > net;
+	u8 b = 0;
 
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		if (bpf_probe_read_kernel(h, 34, skb->head + net) || h[9] != IPPROTO_TCP)
-			return 0;
-		at = net + (h[0] & 15) * 4;
-		if ((h[0] & 15) != 5 && bpf_probe_read_kernel(&h[33], 1, skb->head + at + 13))
-			return 0;
-		return h[33] & FLAG_RST ? at : 0;
-	}
-	if (skb->protocol != bpf_htons(ETH_P_IPV6))
+	if (known && (bpf_probe_read_kernel(&b, 1, head + at + 13) || !(b & FLAG_RST)))
 		return 0;
-	if (bpf_probe_read_kernel(h, 54, skb->head + net))
-		return 0;
-	at = net + 40;
-	if (h[6] != IPPROTO_TCP) {
-		/* Extension headers: TCP's place is known once IPv6 walked them. */
-		at = skb->transport_header;
-		if (at == NO_TRANSPORT_HEADER || at <= net + 40 || h[6] == 17 || h[6] == 58 ||
-		    bpf_probe_read_kernel(&h[53], 1, skb->head + at + 13))
+	if (protocol == bpf_htons(ETH_P_IP)) {
+		if (bpf_probe_read_kernel(&b, 1, head + net + 9) || b != IPPROTO_TCP ||
+		    bpf_probe_read_kernel(&b, 1, head + net))
 			return 0;
+		at = net + (b & 15) * 4;
+	} else if (protocol == bpf_htons(ETH_P_IPV6)) {
+		if (bpf_probe_read_kernel(&b, 1, head + net + 6) || b == IPPROTO_UDP || b == IPPROTO_ICMPV6)
+			return 0;
+		if (b == IPPROTO_TCP)
+			at = net + 40;
+		else if (!known || at <= net + 40) /* extension headers that nobody walked */
+			return 0;
+	} else {
+		return 0;
 	}
-	return h[53] & FLAG_RST ? at : 0;
+	return !bpf_probe_read_kernel(&b, 1, head + at + 13) && b & FLAG_RST ? at : 0;
 }
 
 /* timewait_effect does what tcp_timewait_state_process will do with this RST
@@ -162,10 +165,11 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 SEC("tp_btf/kfree_skb")
 int tp_btf__kfree_skb(u64 *ctx)
 {
-	u64 args[4] = {};
+	u64 args[4];
 	DROP_PROLOGUE;
 
-	bpf_probe_read_kernel(args, sizeof(args), ctx);
+	if (bpf_probe_read_kernel(args, sizeof(args), ctx))
+		return 0;
 	/* Without a socket only these say that TCP or a filter before it refused. */
 	if (!args[3] && reason == drop_not_specified)
 		return 0;

@@ -549,7 +549,13 @@ int sample_clock(struct clock_sample *ctx)
 	return 0;
 }
 
-/* An empty program on the busiest hook: the floor that make bench compares with. */
+/* Empty programs on the busiest hooks: the floors that make bench compares with. */
+SEC("tp_btf/kfree_skb")
+int empty__kfree_skb(u64 *ctx)
+{
+	return 0;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int empty__inet_sock_set_state(u64 *ctx)
 {

@@ -15,10 +15,12 @@ const (
 
 	stateProgram = "tp_btf__inet_sock_set_state"
 	floorProgram = "empty__inet_sock_set_state"
+	dropFloor    = "empty__kfree_skb"
+	dropProgram  = "tp_btf__kfree_skb"
 )
 
 var timedPrograms = []string{
-	stateProgram, "tp_btf__tcp_destroy_sock",
+	stateProgram, "shadow__inet_sock_set_state", "tp_btf__tcp_destroy_sock", dropProgram,
 	"tp_btf__tcp_send_reset", "shadow__tcp_send_reset", "tp_btf__tcp_receive_reset", "shadow__tcp_receive_reset",
 }
 
@@ -31,9 +33,23 @@ type timing struct {
 func (t timing) floor() float64 { return t.runs[floorProgram].Mean() }
 
 // hooks lets the kernel time the programs under four loads, with an empty
-// program on the same tracepoint at the same time.
+// program on the same tracepoint at the same time. The last two loads are taken
+// twice: with each reset told, and with what is too much only counted.
 func (b *bench) hooks() error {
-	tr, err := startTracer(b.ctx, b.binary)
+	t := &table{}
+	t.add("load", "program", "ns a run", "empty program, ns", "ratio", "runs an operation", "ns an operation", "of the load's CPU")
+	err := b.watched(func(tr *tracer) error { return b.timeLoads(t, tr, "", lab.Churn, lab.Tight, lab.Linger, lab.Refused) })
+	if err == nil {
+		err = b.watched(func(tr *tracer) error { return b.timeLoads(t, tr, ", each told", lab.Linger, lab.Refused) }, "--max-rate", "0")
+	}
+	t.print()
+	return err
+}
+
+// watched runs f beside a tracer and the empty programs, while the kernel times
+// every program.
+func (b *bench) watched(f func(*tracer) error, args ...string) error {
+	tr, err := startTracer(b.ctx, b.binary, args...)
 	if err != nil {
 		return err
 	}
@@ -48,9 +64,11 @@ func (b *bench) hooks() error {
 		return err
 	}
 	defer timer.Close()
-	t := &table{}
-	t.add("load", "program", "ns a run", "empty program, ns", "ratio", "runs an operation", "ns an operation", "of the load's CPU")
-	for _, kind := range []lab.LoadKind{lab.Churn, lab.Tight, lab.Linger, lab.Refused} {
+	return f(tr)
+}
+
+func (b *bench) timeLoads(t *table, tr *tracer, how string, kinds ...lab.LoadKind) error {
+	for _, kind := range kinds {
 		var rounds []timing
 		for range hookRounds {
 			r, err := b.timed(tr, kind)
@@ -60,11 +78,79 @@ func (b *bench) hooks() error {
 			rounds = append(rounds, r)
 		}
 		for _, p := range timedPrograms {
-			addProgram(t, kind, p, rounds)
+			addProgram(t, kind, how, p, rounds)
 		}
+		addAll(t, kind, how, rounds)
 	}
-	t.print()
 	return nil
+}
+
+// addAll sums up what all programs cost one operation.
+func addAll(t *table, kind lab.LoadKind, how string, rounds []timing) {
+	var perOp, nsPerOp, share []float64
+	for _, r := range rounds {
+		count, ns := 0.0, 0.0
+		for _, p := range timedPrograms {
+			count += float64(r.runs[p].Count)
+			ns += float64(r.runs[p].Time.Nanoseconds())
+		}
+		ops := float64(max(r.load.Ops, 1))
+		perOp, nsPerOp = append(perOp, count/ops), append(nsPerOp, ns/ops)
+		share = append(share, 100*ns/ops/float64(r.load.CPUPerOp().Nanoseconds()))
+	}
+	t.add(string(kind)+how, "all", "", "", "", fmt.Sprintf("%.1f", median(perOp)), fmt.Sprintf("%.0f", median(nsPerOp)), spread(share, "%.2f")+" %")
+}
+
+// dataPath counts the runs of every program while data flows on open
+// connections.
+func (b *bench) dataPath() error {
+	t := &table{}
+	t.add("load", "operations", "runs of all programs", "runs a thousand operations")
+	err := b.watched(func(tr *tracer) error {
+		for _, l := range []struct {
+			kind lab.LoadKind
+			name string
+		}{{lab.PingPong, "64 bytes each way on one connection"}, {lab.Bulk, "1 MiB on one connection"}} {
+			r, err := b.timed(tr, l.kind)
+			if err != nil {
+				return err
+			}
+			runs := uint64(0)
+			for _, p := range timedPrograms {
+				runs += r.runs[p].Count
+			}
+			t.add(l.name, fmt.Sprint(r.load.Ops), fmt.Sprint(runs), fmt.Sprintf("%.2f", 1000*float64(runs)/float64(max(r.load.Ops, 1))))
+		}
+		return nil
+	})
+	t.print()
+	return err
+}
+
+// drops times the hook of refused resets while packets are dropped, below the
+// rate at which it detaches.
+func (b *bench) drops() error {
+	t := &table{}
+	t.add("load", "drops a second", "ns a run", "empty program, ns", "ratio")
+	err := b.watched(func(tr *tracer) error {
+		var rate, mean, floor, ratio []float64
+		for range hookRounds {
+			r, err := b.timed(tr, lab.Dropped)
+			if err != nil {
+				return err
+			}
+			p, f := r.runs[dropProgram], r.runs[dropFloor]
+			if p.Count < r.load.Ops/2 || f.Count == 0 {
+				return fmt.Errorf("%d packets were dropped, and %s ran %d times: it was detached, or nft dropped nothing", r.load.Ops, dropProgram, p.Count)
+			}
+			rate = append(rate, float64(r.load.Ops)/r.load.Wall.Seconds())
+			mean, floor, ratio = append(mean, p.Mean()), append(floor, f.Mean()), append(ratio, p.Mean()/f.Mean())
+		}
+		t.add("UDP packets that nft drops", fmt.Sprintf("%.0f", median(rate)), spread(mean, "%.0f"), spread(floor, "%.0f"), spread(ratio, "%.2f"))
+		return nil
+	})
+	t.print()
+	return err
 }
 
 func (b *bench) timed(tr *tracer, kind lab.LoadKind) (t timing, err error) {
@@ -95,14 +181,16 @@ func allRuns(tr *tracer) (map[string]probe.Runs, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := own[floorProgram]; !ok {
-		return nil, fmt.Errorf("%s is not among the programs of this process", floorProgram)
+	for _, name := range []string{floorProgram, dropFloor} {
+		if _, ok := own[name]; !ok {
+			return nil, fmt.Errorf("%s is not among the programs of this process", name)
+		}
+		runs[name] = own[name]
 	}
-	runs[floorProgram] = own[floorProgram]
 	return runs, nil
 }
 
-func addProgram(t *table, kind lab.LoadKind, program string, rounds []timing) {
+func addProgram(t *table, kind lab.LoadKind, how, program string, rounds []timing) {
 	var mean, floor, ratio, perOp, nsPerOp, share []float64
 	for _, r := range rounds {
 		runs := r.runs[program]
@@ -118,6 +206,6 @@ func addProgram(t *table, kind lab.LoadKind, program string, rounds []timing) {
 	if len(mean) == 0 {
 		return
 	}
-	t.add(string(kind), program, spread(mean, "%.0f"), spread(floor, "%.0f"), spread(ratio, "%.2f"),
+	t.add(string(kind)+how, program, spread(mean, "%.0f"), spread(floor, "%.0f"), spread(ratio, "%.2f"),
 		fmt.Sprintf("%.1f", median(perOp)), fmt.Sprintf("%.0f", median(nsPerOp)), fmt.Sprintf("%.1f %%", median(share)))
 }

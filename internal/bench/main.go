@@ -22,18 +22,19 @@ import (
 )
 
 // whole bounds the run; what is started after it fails at once.
-const whole = 4 * time.Minute
+const whole = 7 * time.Minute
 
 func main() {
 	lab.Main() // returns unless this process is a load
 	binary := flag.String("rstwhy", "bin/rstwhy", "the program to measure")
 	only := flag.String("only", "", "measure only this: "+strings.Join(names(), ", "))
+	minutes := flag.Int("minutes", 1, "how long the soak lasts")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, whole)
+	ctx, cancel := context.WithTimeout(ctx, whole+time.Duration(*minutes)*time.Minute)
 	defer cancel()
-	if err := run(ctx, *binary, *only); err != nil {
+	if err := run(ctx, *binary, *only, *minutes); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
@@ -49,9 +50,13 @@ type measure struct {
 var measures = []measure{
 	{"storm", "Events a second, from the hook to JSON", (*bench).storm},
 	{"hooks", "Time in the kernel, beside an empty program", (*bench).hooks},
+	{"data", "Programs that run while data flows", (*bench).dataPath},
+	{"drops", "Dropped packets", (*bench).drops},
 	{"load", "The same load with and without rstwhy, run by run", (*bench).loads},
 	{"memory", "Memory", (*bench).memory},
 	{"start", "From start to the first event", (*bench).start},
+	{"peers", "Beside other tracers", (*bench).peers},
+	{"soak", "Memory over a long run", (*bench).soak},
 }
 
 func names() (all []string) {
@@ -63,16 +68,17 @@ func names() (all []string) {
 
 // bench is what all measures share.
 type bench struct {
-	ctx    context.Context
-	binary string
-	memos  []memo
+	ctx     context.Context
+	binary  string
+	minutes int // of the soak
+	memos   []memo
 }
 
-func run(ctx context.Context, binary, only string) error {
+func run(ctx context.Context, binary, only string, minutes int) error {
 	if os.Geteuid() != 0 {
 		return errors.New("loading BPF programs and timing them needs root; run it with sudo")
 	}
-	b := &bench{ctx: ctx, binary: binary}
+	b := &bench{ctx: ctx, binary: binary, minutes: minutes}
 	began := time.Now()
 	fmt.Println(machine())
 	for _, m := range measures {

@@ -18,7 +18,7 @@ const (
 // and then with rstwhy writing JSON into a pipe.
 func (b *bench) storm() error {
 	t := &table{}
-	t.add("storm", "RST sent", "events seen", "against twice the RST", "delivered", "lost: ring", "lost: recursion", "events/s with, alone", "ratio", "rstwhy CPU per 100,000", "bytes a line", "load's CPU, ratio")
+	t.add("storm", "RST sent", "events seen", "against twice the RST", "told", "counted", "lost", "events/s with, alone", "ratio", "rstwhy, of one core", "load's CPU, ratio")
 	for _, s := range []struct {
 		kind lab.LoadKind
 		port int
@@ -67,10 +67,9 @@ func (b *bench) stormRound(t *table, kind lab.LoadKind, port int, name string) e
 	// Each RST is sent and, since both ends are here, received. A difference is
 	// shown, not judged: see docs/benchmarks.md.
 	rate := func(r lab.LoadResult) float64 { return 2 * float64(r.Resets) / r.Wall.Seconds() }
-	delivered := float64(max(a.Delivered, 1))
-	t.add(name, fmt.Sprint(traced.Resets), fmt.Sprint(seen), fmt.Sprintf("%+d", int64(seen)-int64(2*traced.Resets)), fmt.Sprint(a.Delivered), fmt.Sprint(a.LostRing), fmt.Sprint(a.LostRecursion),
+	t.add(name, fmt.Sprint(traced.Resets), fmt.Sprint(seen), fmt.Sprintf("%+d", int64(seen)-int64(2*traced.Resets)), fmt.Sprint(a.Delivered), fmt.Sprint(a.Aggregated), fmt.Sprint(a.Lost),
 		fmt.Sprintf("%.0f, %.0f", rate(traced), rate(alone)), fmt.Sprintf("%.2f", rate(traced)/rate(alone)),
-		fmt.Sprintf("%.2f s", o.cpu.Seconds()/delivered*1e5), fmt.Sprintf("%.0f", float64(o.bytes)/delivered),
+		fmt.Sprintf("%.1f %%", 100*o.cpu.Seconds()/traced.Wall.Seconds()),
 		fmt.Sprintf("%.2f", float64(traced.CPUPerOp())/float64(alone.CPUPerOp())))
 	return nil
 }

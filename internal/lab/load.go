@@ -31,6 +31,7 @@ const (
 	Bulk     LoadKind = "bulk"     // 1 MiB on one connection
 	Refused  LoadKind = "refused"  // connect to a closed port: a reset sent, and received
 	Linger   LoadKind = "linger"   // connect, close with SO_LINGER 0: a reset sent, and received
+	Dropped  LoadKind = "dropped"  // UDP packets that an nft rule drops, some 30,000 a second
 	Hold     LoadKind = "hold"     // open connections, then wait
 )
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -37,6 +38,7 @@ var loads = map[LoadKind]func(*loader){
 	Bulk:     (*loader).bulk,
 	Refused:  (*loader).refuse,
 	Linger:   (*loader).linger,
+	Dropped:  (*loader).drop,
 }
 
 // load is the main function of a load process: "KIND ARGUMENT".
@@ -72,6 +74,9 @@ func runLoad(kind LoadKind, arg string) (err error) {
 	}
 	if kind == Churn {
 		go l.serve()
+	}
+	if kind == Dropped {
+		l.dropAll()
 	}
 	if kind == PingPong || kind == Bulk {
 		l.conn[0], l.conn[1] = l.pair()
@@ -280,4 +285,23 @@ func (l *loader) hold(n int) error {
 		fmt.Println("reset")
 	}
 	return in.Err()
+}
+
+// dropAll makes a rule of this namespace's own that drops what drop sends.
+func (l *loader) dropAll() {
+	rules := exec.Command("nft", "-f", "-")
+	rules.Stdin = strings.NewReader("table inet lab { chain drops { type filter hook input priority 0; udp dport 9 drop; }; }")
+	if out, err := rules.CombinedOutput(); err != nil {
+		fail("nft: %w: %s", err, out)
+	}
+	var err error
+	l.conn[0], err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	must("socket", err)
+}
+
+func (l *loader) drop() {
+	must("sendto", unix.Sendto(l.conn[0], l.msg, 0, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{127, 0, 0, 1}}))
+	if l.n++; l.n%64 == 0 {
+		time.Sleep(2 * time.Millisecond)
+	}
 }

@@ -369,6 +369,7 @@ const (
 	kernelMapStormsRest              = "storms_rest"
 	kernelMapTombstones              = "tombstones"
 	kernelProgEmptyInetSockSetState  = "empty__inet_sock_set_state"
+	kernelProgEmptyKfreeSkb          = "empty__kfree_skb"
 	kernelProgIterTaskFile           = "iter__task_file"
 	kernelProgReasonKfreeSkb         = "reason__kfree_skb"
 	kernelProgReject4NfSendReset     = "reject4__nf_send_reset"
@@ -459,6 +460,7 @@ type kernelSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelProgramSpecs struct {
 	EmptyInetSockSetState  *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
+	EmptyKfreeSkb          *ebpf.ProgramSpec `ebpf:"empty__kfree_skb"`
 	IterTaskFile           *ebpf.ProgramSpec `ebpf:"iter__task_file"`
 	ReasonKfreeSkb         *ebpf.ProgramSpec `ebpf:"reason__kfree_skb"`
 	Reject4NfSendReset     *ebpf.ProgramSpec `ebpf:"reject4__nf_send_reset"`
@@ -626,6 +628,7 @@ type kernelVariables struct {
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelPrograms struct {
 	EmptyInetSockSetState  *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
+	EmptyKfreeSkb          *ebpf.Program `ebpf:"empty__kfree_skb"`
 	IterTaskFile           *ebpf.Program `ebpf:"iter__task_file"`
 	ReasonKfreeSkb         *ebpf.Program `ebpf:"reason__kfree_skb"`
 	Reject4NfSendReset     *ebpf.Program `ebpf:"reject4__nf_send_reset"`
@@ -645,6 +648,7 @@ type kernelPrograms struct {
 func (p *kernelPrograms) Close() error {
 	return _KernelClose(
 		p.EmptyInetSockSetState,
+		p.EmptyKfreeSkb,
 		p.IterTaskFile,
 		p.ReasonKfreeSkb,
 		p.Reject4NfSendReset,

@@ -47,7 +47,7 @@ func TestNoDataPathHook(t *testing.T) {
 }
 
 // benchOnly are programs that no hook uses.
-var benchOnly = []string{"empty__inet_sock_set_state"}
+var benchOnly = []string{floorProgram, dropFloorProgram}
 
 func TestHooksTable(t *testing.T) {
 	progs := programs(t)

@@ -17,8 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// floorProgram does nothing on the busiest hook.
-const floorProgram = "empty__inet_sock_set_state"
+// Programs that do nothing, on the busiest hooks.
+const (
+	floorProgram     = "empty__inet_sock_set_state"
+	dropFloorProgram = "empty__kfree_skb"
+)
 
 // Runs is how often a program ran, and for how long in all.
 type Runs struct {
@@ -48,14 +51,14 @@ func TimePrograms() (io.Closer, error) {
 	return c, nil
 }
 
-// Floor is an empty program on inet_sock_set_state, attached beside whatever
-// else is: what a program costs there before it does anything.
+// Floor are empty programs on inet_sock_set_state and kfree_skb, attached beside
+// whatever else is: what a program costs there before it does anything.
 type Floor struct {
-	coll *ebpf.Collection
-	link link.Link
+	coll  *ebpf.Collection
+	links []link.Link
 }
 
-// AttachFloor attaches the empty program until Close.
+// AttachFloor attaches the empty programs until Close.
 func AttachFloor() (*Floor, error) {
 	spec, err := loadKernel()
 	if err != nil {
@@ -63,22 +66,31 @@ func AttachFloor() (*Floor, error) {
 	}
 	spec.Maps = nil
 	spec.Variables = nil
-	spec.Programs = map[string]*ebpf.ProgramSpec{floorProgram: spec.Programs[floorProgram]}
+	programs := map[string]*ebpf.ProgramSpec{}
+	for _, name := range []string{floorProgram, dropFloorProgram} {
+		programs[name] = spec.Programs[name]
+	}
+	spec.Programs = programs
 	f := &Floor{}
 	if f.coll, err = ebpf.NewCollection(spec); err != nil {
-		return nil, fmt.Errorf("load %s: %w", floorProgram, err)
+		return nil, fmt.Errorf("load empty programs: %w", err)
 	}
-	f.link, err = link.AttachTracing(link.TracingOptions{Program: f.coll.Programs[floorProgram]})
-	if err != nil {
-		f.coll.Close()
-		return nil, fmt.Errorf("attach %s: %w", floorProgram, err)
+	for name, p := range f.coll.Programs {
+		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("attach %s: %w", name, err)
+		}
+		f.links = append(f.links, l)
 	}
 	return f, nil
 }
 
-// Close detaches it.
+// Close detaches them.
 func (f *Floor) Close() {
-	f.link.Close()
+	for _, l := range f.links {
+		l.Close()
+	}
 	f.coll.Close()
 }
 
@@ -148,7 +160,7 @@ func runsOfProgram(id ebpf.ProgramID) (string, Runs, error) {
 
 // fullName undoes the kernel's cut at 15 bytes (BPF_OBJ_NAME_LEN).
 func fullName(short string) string {
-	names := []string{floorProgram}
+	names := []string{floorProgram, dropFloorProgram}
 	for _, h := range Hooks {
 		for _, c := range h.Candidates {
 			names = append(names, c.Program)
