@@ -142,14 +142,19 @@ static __always_inline struct storm *storm_of(void *map, struct draft *d)
 	return s;
 }
 
+static __always_inline void add_to(struct storm *s, u64 now)
+{
+	__sync_fetch_and_add(&s->count, 1);
+	s->last_ns = now;
+}
+
 static __always_inline bool count_in(void *map, struct draft *d)
 {
 	struct storm *s = storm_of(map, d);
 
 	if (!s)
 		return false;
-	__sync_fetch_and_add(&s->count, 1);
-	s->last_ns = d->event.time_ns;
+	add_to(s, d->event.time_ns);
 	return true;
 }
 
@@ -182,8 +187,9 @@ static __always_inline bool take(u32 *used, u32 budget)
 	return true;
 }
 
-/* in_full decides whether the record is told or only counted. */
-static __always_inline bool in_full(struct draft *d)
+/* free_place tells whether the record is among the first of this second, which are
+ * told whatever they are. */
+static __always_inline bool free_place(struct draft *d)
 {
 	u64 window = d->event.time_ns >> 30;
 
@@ -194,13 +200,38 @@ static __always_inline bool in_full(struct draft *d)
 		full_used = 0;
 		new_used = 0;
 	}
-	if (take(&full_used, full_budget))
+	return take(&full_used, full_budget);
+}
+
+static __always_inline bool tell(struct draft *d, u8 hook, struct counters *c, struct busy *cpu, struct sock_owner *s)
+{
+	struct reset_event *e = &d->event;
+
+	e->seq = cpu->seq++;
+	/* The doubt is there before the record: the socket may be closed at once. */
+	if (e->flags & RESET_DOUBT) {
+		if (s)
+			s->doubt = 1;
+		__sync_fetch_and_add(&doubts_made, 1);
+	}
+	if (!bpf_ringbuf_output(&events, e, sizeof(*e), BPF_RB_NO_WAKEUP)) {
+		c->submitted[hook]++;
 		return true;
+	}
+	if (e->flags & RESET_DOUBT)
+		__sync_fetch_and_add(&doubts_made, -1);
+	return false;
+}
+
+/* counted counts what was not told, and is false. */
+static __always_inline bool counted(struct draft *d, u8 hook, struct counters *c)
+{
 	fill_key(&d->key, &d->event);
-	if (bpf_map_lookup_elem(&storms, &d->key) || !take(&new_used, new_budget))
-		return false;
-	/* an empty storm: the next of this kind is only counted */
-	return storm_of(&storms, d) != NULL;
+	if (aggregate(d))
+		c->aggregated[hook]++;
+	else
+		c->lost[hook]++;
+	return false;
 }
 
 /* finish tells the record, or counts it. It returns whether it told it. */
@@ -208,30 +239,23 @@ static __always_inline bool finish(struct draft *d, u8 hook, struct counters *c,
 				   bool must)
 {
 	struct reset_event *e = &d->event;
+	struct storm *known;
 
 	e->time_ns = bpf_ktime_get_boot_ns();
 	e->cpu = bpf_get_smp_processor_id();
-	if (must || in_full(d)) {
-		e->seq = cpu->seq++;
-		/* The doubt is there before the record: the socket may be closed at once. */
-		if (e->flags & RESET_DOUBT) {
-			if (s)
-				s->doubt = 1;
-			__sync_fetch_and_add(&doubts_made, 1);
-		}
-		if (!bpf_ringbuf_output(&events, e, sizeof(*e), BPF_RB_NO_WAKEUP)) {
-			c->submitted[hook]++;
-			return true;
-		}
-		if (e->flags & RESET_DOUBT)
-			__sync_fetch_and_add(&doubts_made, -1);
-		fill_key(&d->key, e);
-	}
-	if (aggregate(d))
+	if (must || free_place(d))
+		return tell(d, hook, c, cpu, s) || counted(d, hook, c);
+	fill_key(&d->key, e);
+	known = bpf_map_lookup_elem(&storms, &d->key);
+	if (known) {
+		add_to(known, e->time_ns);
 		c->aggregated[hook]++;
-	else
-		c->lost[hook]++;
-	return false;
+		return false;
+	}
+	/* An empty storm: the next of this kind is only counted. */
+	if (take(&new_used, new_budget) && storm_of(&storms, d))
+		return tell(d, hook, c, cpu, s) || counted(d, hook, c);
+	return counted(d, hook, c);
 }
 
 #endif

@@ -30,7 +30,7 @@ type peer struct {
 var peers = []peer{
 	{"nothing", nil},
 	{"tcpdump, RST filter", []string{"tcpdump", "-i", "any", "-n", "-l", "-w", "/dev/null", "tcp[tcpflags] & (tcp-rst) != 0"}},
-	{"bpftrace, naive", []string{"bpftrace", "-e", `tracepoint:tcp:tcp_send_reset,tracepoint:tcp:tcp_receive_reset { printf("%d %s %d %d\\n", pid, comm, args->sport, args->dport); }`}},
+	{"bpftrace, naive", []string{"bpftrace", "-e", `tracepoint:tcp:tcp_send_reset,tracepoint:tcp:tcp_receive_reset { printf("%d %s\\n", pid, comm); }`}},
 	{"rstwhy", nil},
 }
 

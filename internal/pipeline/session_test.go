@@ -92,7 +92,7 @@ func testNames() probe.Names {
 
 // newTestSession makes a session whose clock begins with the boot. Within its
 // first second the wall clock is not read, so that times are the records' own.
-func newTestSession(t *testing.T, live *fakeKernel, opts Options) (*session, *memory) {
+func newTestSession(t testing.TB, live *fakeKernel, opts Options) (*session, *memory) {
 	t.Helper()
 	out := &memory{}
 	opts.Sinks, opts.NoProbe, opts.Log = append(opts.Sinks, out), true, zerolog.Nop()

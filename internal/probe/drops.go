@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -125,8 +126,15 @@ func refusal(name string) bool {
 	case "NO_SOCKET", "NETFILTER_DROP", "SOCKET_FILTER", "SOCKET_BACKLOG", "XFRM_POLICY", "IP_CSUM", "PKT_TOO_SMALL", "PROTO_MEM":
 		return true
 	}
+	if slices.Contains(orderly, name) {
+		return false
+	}
 	return strings.HasPrefix(name, "TCP_")
 }
+
+// orderly are reasons of segments that TCP took or needs no more: no RST comes so
+// far (tcp_validate_incoming and tcp_reset stand before them).
+var orderly = []string{"TCP_OLD_DATA", "TCP_ZEROWINDOW", "TCP_OFOMERGE", "TCP_OFO_DROP", "TCP_OFO_QUEUE_PRUNE", "TCP_FASTOPEN", "TCP_OLD_ACK", "TCP_TOO_OLD_ACK", "TCP_ACK_UNSENT_DATA", "TCP_CLOSE"}
 
 // dropReasons gives them as a bit set by the running kernel's numbers, and the
 // number of "not specified".
