@@ -31,7 +31,9 @@ const (
 	Bulk     LoadKind = "bulk"     // 1 MiB on one connection
 	Refused  LoadKind = "refused"  // connect to a closed port: a reset sent, and received
 	Linger   LoadKind = "linger"   // connect, close with SO_LINGER 0: a reset sent, and received
+	Spread   LoadKind = "spread"   // Refused, over 1,000 addresses instead of 250
 	Dropped  LoadKind = "dropped"  // UDP packets that an nft rule drops, some 30,000 a second
+	DropTCP  LoadKind = "drop-tcp" // TCP segments without RST that it drops, as many
 	Hold     LoadKind = "hold"     // open connections, then wait
 )
 
@@ -65,21 +67,44 @@ type Load struct {
 
 // RunLoad runs one load for a time and gives what it did.
 func RunLoad(ctx context.Context, kind LoadKind, d time.Duration) (LoadResult, error) {
-	var r LoadResult
-	l, err := startLoad(ctx, kind, strconv.FormatInt(int64(d), 10))
+	l, err := PrepareLoad(ctx, kind, d)
 	if err != nil {
-		return r, err
+		return LoadResult{}, err
 	}
 	defer l.Close()
+	return l.Run()
+}
+
+// PrepareLoad makes a load's process and network namespace; Run sets it off.
+func PrepareLoad(ctx context.Context, kind LoadKind, d time.Duration) (*Load, error) {
+	l, err := startLoad(ctx, kind, strconv.FormatInt(int64(d), 10))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := l.out.ReadBytes('\n'); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("lab: load %s ended before it was ready: %w", kind, err)
+	}
+	return l, nil
+}
+
+// Run sets a prepared load off and gives what it did.
+func (l *Load) Run() (r LoadResult, err error) {
+	if _, err := io.WriteString(l.in, "go\n"); err != nil {
+		return r, fmt.Errorf("lab: set load off: %w", err)
+	}
 	line, err := l.out.ReadBytes('\n')
 	if err != nil {
-		return r, fmt.Errorf("lab: load %s ended without a result: %w", kind, err)
+		return r, fmt.Errorf("lab: load ended without a result: %w", err)
 	}
 	if err := json.Unmarshal(line, &r); err != nil {
-		return r, fmt.Errorf("lab: result of load %s: %w", kind, err)
+		return r, fmt.Errorf("lab: result of load: %w", err)
 	}
 	return r, nil
 }
+
+// PID is that of the load's process, whose network namespace is the load's.
+func (l *Load) PID() int { return l.cmd.Process.Pid }
 
 // HoldConnections opens that many connections, two sockets each, and returns
 // when they are open.

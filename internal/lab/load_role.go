@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +24,7 @@ type loader struct {
 	listener int
 	conn     [2]int // the client's and the server's end of the one connection
 	n        uint32 // operations begun
+	nets     uint32 // 250 remote addresses each
 	msg      []byte
 	chunk    []byte
 }
@@ -38,7 +37,9 @@ var loads = map[LoadKind]func(*loader){
 	Bulk:     (*loader).bulk,
 	Refused:  (*loader).refuse,
 	Linger:   (*loader).linger,
-	Dropped:  (*loader).drop,
+	Spread:   (*loader).refuse,
+	Dropped:  (*loader).dropUDP,
+	DropTCP:  (*loader).dropTCP,
 }
 
 // load is the main function of a load process: "KIND ARGUMENT".
@@ -63,7 +64,7 @@ func runLoad(kind LoadKind, arg string) (err error) {
 	if err := linkUp("lo"); err != nil {
 		return err
 	}
-	l := &loader{msg: make([]byte, loadMessage), chunk: make([]byte, loadChunk)}
+	l := &loader{nets: 1, msg: make([]byte, loadMessage), chunk: make([]byte, loadChunk)}
 	l.listen()
 	if kind == Hold {
 		return l.hold(int(n))
@@ -75,11 +76,17 @@ func runLoad(kind LoadKind, arg string) (err error) {
 	if kind == Churn {
 		go l.serve()
 	}
-	if kind == Dropped {
-		l.dropAll()
+	if kind == Spread {
+		l.nets = 4
+	}
+	if kind == Dropped || kind == DropTCP {
+		l.dropAll(kind)
 	}
 	if kind == PingPong || kind == Bulk {
 		l.conn[0], l.conn[1] = l.pair()
+	}
+	if err := await(); err != nil {
+		return err
 	}
 	r := LoadResult{}
 	began, cpu := time.Now(), processCPU()
@@ -97,39 +104,18 @@ func runLoad(kind LoadKind, arg string) (err error) {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
+// await says that all is ready and waits for the word to begin. Who dies before
+// that leaves no load behind.
+func await() error {
+	fmt.Println("ready")
+	_, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	return err
+}
+
 func processCPU() time.Duration {
 	var ts unix.Timespec
 	must("clock_gettime", unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts))
 	return time.Duration(ts.Nano())
-}
-
-// outRsts reads how many RST this network namespace has sent.
-func outRsts() (uint64, error) {
-	b, err := os.ReadFile("/proc/self/net/snmp")
-	if err != nil {
-		return 0, err
-	}
-	return tcpCounter(string(b), "OutRsts")
-}
-
-// tcpCounter finds a counter in the two "Tcp:" lines of /proc/net/snmp, names
-// and values.
-func tcpCounter(snmp, name string) (uint64, error) {
-	var names []string
-	for line := range strings.Lines(snmp) {
-		f := strings.Fields(line)
-		if len(f) == 0 || f[0] != "Tcp:" {
-			continue
-		}
-		if names == nil {
-			names = f
-			continue
-		}
-		if i := slices.Index(names, name); i > 0 && i < len(f) {
-			return strconv.ParseUint(f[i], 10, 64)
-		}
-	}
-	return 0, fmt.Errorf("no TCP counter %s in /proc/net/snmp", name)
 }
 
 func must(what string, err error) {
@@ -146,13 +132,13 @@ func (l *loader) listen() {
 	must("listen", unix.Listen(l.listener, 128))
 }
 
-// dial connects to the next of 250 loopback addresses, so that connections in
-// TIME_WAIT do not use up the ports.
+// dial connects to the next of 250 loopback addresses or more, so that
+// connections in TIME_WAIT do not use up the ports.
 func (l *loader) dial(port int) (fd int, err error) {
 	l.n++
 	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	must("socket", err)
-	return fd, unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 1, byte(1 + l.n%250)}})
+	return fd, unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, byte(1 + l.n/250%l.nets), byte(1 + l.n%250)}})
 }
 
 // pair opens a connection. On loopback the handshake is over when connect
@@ -285,23 +271,4 @@ func (l *loader) hold(n int) error {
 		fmt.Println("reset")
 	}
 	return in.Err()
-}
-
-// dropAll makes a rule of this namespace's own that drops what drop sends.
-func (l *loader) dropAll() {
-	rules := exec.Command("nft", "-f", "-")
-	rules.Stdin = strings.NewReader("table inet lab { chain drops { type filter hook input priority 0; udp dport 9 drop; }; }")
-	if out, err := rules.CombinedOutput(); err != nil {
-		fail("nft: %w: %s", err, out)
-	}
-	var err error
-	l.conn[0], err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	must("socket", err)
-}
-
-func (l *loader) drop() {
-	must("sendto", unix.Sendto(l.conn[0], l.msg, 0, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{127, 0, 0, 1}}))
-	if l.n++; l.n%64 == 0 {
-		time.Sleep(2 * time.Millisecond)
-	}
 }

@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 )
@@ -14,7 +15,7 @@ func TestLoads(t *testing.T) {
 	for _, tt := range []struct {
 		kind   LoadKind
 		resets uint64 // an operation
-	}{{Churn, 0}, {Tight, 0}, {PingPong, 0}, {Bulk, 0}, {Refused, 1}, {Linger, 1}} {
+	}{{Churn, 0}, {Tight, 0}, {PingPong, 0}, {Bulk, 0}, {Refused, 1}, {Spread, 1}, {Linger, 1}} {
 		t.Run(string(tt.kind), func(t *testing.T) {
 			r, err := RunLoad(t.Context(), tt.kind, 50*time.Millisecond)
 			if err != nil {
@@ -38,28 +39,28 @@ func TestHoldConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	counter := func(name string) uint64 {
+	count := func(name string) uint64 {
 		t.Helper()
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/snmp", h.cmd.Process.Pid))
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := tcpCounter(string(b), name)
+		v, err := counter(string(b), "Tcp:", name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return v
 	}
-	if got := counter("CurrEstab"); got != 2*n {
+	if got := count("CurrEstab"); got != 2*n {
 		t.Errorf("%d sockets are established, want %d", got, 2*n)
 	}
 	if err := h.ResetOne(); err != nil {
 		t.Fatal(err)
 	}
-	if got := counter("OutRsts"); got != 1 {
+	if got := count("OutRsts"); got != 1 {
 		t.Errorf("%d RST were sent, want 1", got)
 	}
-	if got := counter("CurrEstab"); got != 2*n-2 {
+	if got := count("CurrEstab"); got != 2*n-2 {
 		t.Errorf("%d sockets are established after the reset, want %d", got, 2*n-2)
 	}
 }
@@ -68,5 +69,62 @@ func TestLoadUnknown(t *testing.T) {
 	needRoot(t)
 	if r, err := RunLoad(t.Context(), "no-such-load", time.Millisecond); err == nil {
 		t.Errorf("an unknown load gave %+v", r)
+	}
+}
+
+// TestDroppedLoads: the rule's own counter is not asked, the kernel's count of
+// arrived datagrams and segments is: what is dropped reaches neither.
+func TestDroppedLoads(t *testing.T) {
+	needRoot(t)
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("nft is not installed")
+	}
+	for _, kind := range []LoadKind{Dropped, DropTCP} {
+		t.Run(string(kind), func(t *testing.T) {
+			l, err := PrepareLoad(t.Context(), kind, 50*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			delivered := func() (ip, tcp uint64) {
+				t.Helper()
+				b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/snmp", l.PID()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tcp, err = counter(string(b), "Tcp:", "InSegs"); err != nil {
+					t.Fatal(err)
+				}
+				if ip, err = counter(string(b), "Ip:", "InReceives"); err != nil {
+					t.Fatal(err)
+				}
+				return ip, tcp
+			}
+			if ip, _ := delivered(); ip != 0 {
+				t.Errorf("%d packets before the start", ip)
+			}
+			results := make(chan LoadResult, 1)
+			go func() {
+				r, err := l.Run()
+				if err != nil {
+					t.Error(err)
+				}
+				results <- r
+			}()
+			for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+				if ip, tcp := delivered(); ip > 64 {
+					if tcp != 0 {
+						t.Errorf("%d segments passed the rule", tcp)
+					}
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("no packet was received")
+				}
+			}
+			if r := <-results; r.Ops == 0 || r.Resets != 0 {
+				t.Errorf("made %+v, want operations and no RST", r)
+			}
+		})
 	}
 }
