@@ -127,6 +127,7 @@ test-race: check-go ## run the tests of test-unit under the race detector
 bench: build ## measure events a second, cost in the kernel, and memory (as root, three minutes); one table: make bench ARGS='-only start'
 	$(call need-root,make bench)
 	CGO_ENABLED=0 go build -trimpath -o bin/bench ./internal/bench
+	CGO_ENABLED=0 go test -c -trimpath -o bin/pipeline.test ./internal/pipeline
 	$(SUDO) bin/bench -rstwhy bin/rstwhy $(ARGS)
 
 .PHONY: generate

@@ -71,7 +71,7 @@ func (b *bench) timeLoads(t *table, tr *tracer, how string, kinds ...lab.LoadKin
 	for _, kind := range kinds {
 		var rounds []timing
 		for range hookRounds {
-			r, err := b.timed(tr, kind)
+			r, err := b.timed(tr, kind, hookRun)
 			if err != nil {
 				return err
 			}
@@ -101,64 +101,13 @@ func addAll(t *table, kind lab.LoadKind, how string, rounds []timing) {
 	t.add(string(kind)+how, "all", "", "", "", fmt.Sprintf("%.1f", median(perOp)), fmt.Sprintf("%.0f", median(nsPerOp)), spread(share, "%.2f")+" %")
 }
 
-// dataPath counts the runs of every program while data flows on open
-// connections.
-func (b *bench) dataPath() error {
-	t := &table{}
-	t.add("load", "operations", "runs of all programs", "runs a thousand operations")
-	err := b.watched(func(tr *tracer) error {
-		for _, l := range []struct {
-			kind lab.LoadKind
-			name string
-		}{{lab.PingPong, "64 bytes each way on one connection"}, {lab.Bulk, "1 MiB on one connection"}} {
-			r, err := b.timed(tr, l.kind)
-			if err != nil {
-				return err
-			}
-			runs := uint64(0)
-			for _, p := range timedPrograms {
-				runs += r.runs[p].Count
-			}
-			t.add(l.name, fmt.Sprint(r.load.Ops), fmt.Sprint(runs), fmt.Sprintf("%.2f", 1000*float64(runs)/float64(max(r.load.Ops, 1))))
-		}
-		return nil
-	})
-	t.print()
-	return err
-}
-
-// drops times the hook of refused resets while packets are dropped, below the
-// rate at which it detaches.
-func (b *bench) drops() error {
-	t := &table{}
-	t.add("load", "drops a second", "ns a run", "empty program, ns", "ratio")
-	err := b.watched(func(tr *tracer) error {
-		var rate, mean, floor, ratio []float64
-		for range hookRounds {
-			r, err := b.timed(tr, lab.Dropped)
-			if err != nil {
-				return err
-			}
-			p, f := r.runs[dropProgram], r.runs[dropFloor]
-			if p.Count < r.load.Ops/2 || f.Count == 0 {
-				return fmt.Errorf("%d packets were dropped, and %s ran %d times: it was detached, or nft dropped nothing", r.load.Ops, dropProgram, p.Count)
-			}
-			rate = append(rate, float64(r.load.Ops)/r.load.Wall.Seconds())
-			mean, floor, ratio = append(mean, p.Mean()), append(floor, f.Mean()), append(ratio, p.Mean()/f.Mean())
-		}
-		t.add("UDP packets that nft drops", fmt.Sprintf("%.0f", median(rate)), spread(mean, "%.0f"), spread(floor, "%.0f"), spread(ratio, "%.2f"))
-		return nil
-	})
-	t.print()
-	return err
-}
-
-func (b *bench) timed(tr *tracer, kind lab.LoadKind) (t timing, err error) {
+// timed runs a load beside the tracer and says what the programs did meanwhile.
+func (b *bench) timed(tr *tracer, kind lab.LoadKind, d time.Duration) (t timing, err error) {
 	before, err := allRuns(tr)
 	if err != nil {
 		return t, err
 	}
-	if t.load, err = lab.RunLoad(b.ctx, kind, hookRun); err != nil {
+	if t.load, err = lab.RunLoad(b.ctx, kind, d); err != nil {
 		return t, err
 	}
 	after, err := allRuns(tr)

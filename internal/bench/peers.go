@@ -1,16 +1,11 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"strings"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"rstwhy/internal/event"
 	"rstwhy/internal/lab"
 )
 
@@ -19,171 +14,170 @@ const (
 	peerRun    = 1200 * time.Millisecond
 )
 
-// peer is another way to watch resets. Its output is thrown away.
+// peer is another way to watch resets.
 type peer struct {
 	name string
 	args []string
+	// settle is how long it needs to attach; neither says when it has.
+	settle time.Duration
+	// inside: it sees packets of one network namespace only, so it is started in
+	// that of the load.
+	inside bool
+	// seen counts the events in what it wrote.
+	seen func(*peerOutput) (uint64, error)
 }
 
 // peers are what people use today: the filter that every runbook has, and the
 // tracepoints with the current process's name.
 var peers = []peer{
-	{"nothing", nil},
-	{"tcpdump, RST filter", []string{"tcpdump", "-i", "any", "-n", "-l", "-w", "/dev/null", "tcp[tcpflags] & (tcp-rst) != 0"}},
-	{"bpftrace, naive", []string{"bpftrace", "-e", `tracepoint:tcp:tcp_send_reset,tracepoint:tcp:tcp_receive_reset { printf("%d %s\\n", pid, comm); }`}},
-	{"rstwhy", nil},
+	{name: "nothing"},
+	{"tcpdump, RST filter", []string{"tcpdump", "-i", "any", "-n", "-w", "/dev/null", "tcp[tcpflags] & (tcp-rst) != 0"}, 800 * time.Millisecond, true, captured},
+	{"bpftrace, naive", []string{"bpftrace", "-e", `tracepoint:tcp:tcp_send_reset,tracepoint:tcp:tcp_receive_reset { printf("%d %s\n", pid, comm); }`}, 2500 * time.Millisecond, false, printed},
+	{name: "rstwhy"},
 }
 
 var peerLoads = []lab.LoadKind{lab.Churn, lab.PingPong, lab.Bulk, lab.Linger, lab.Refused}
 
+// peerSample is one run of a load beside one of them.
+type peerSample struct {
+	perOp float64 // the load's CPU an operation, ns
+	core  float64 // the tracer's share of one core
+	rss   float64
+	made  uint64 // events: each RST is sent, and received
+	seen  uint64
+}
+
 // peers runs each load beside each of them in turn, several times, and holds
 // the load's CPU against that of the run with nothing in the same round.
 func (b *bench) peers() error {
-	t := &table{}
-	head := []string{"tracer"}
-	for _, k := range peerLoads {
-		head = append(head, string(k))
+	all := make([][][]peerSample, len(peers)) // by peer, by load, by round
+	for i := range all {
+		all[i] = make([][]peerSample, len(peerLoads))
 	}
-	t.add(append(head, "RSS")...)
-	ratios := make([][][]float64, len(peers))
-	memory := make([]float64, len(peers))
-	for i := range peers {
-		ratios[i] = make([][]float64, len(peerLoads))
-	}
-	absent := map[string]bool{}
-	for range peerRounds {
+	absent := map[int]bool{}
+	for round := range peerRounds {
 		for k, kind := range peerLoads {
-			alone := 0.0
-			for i := range peers {
-				if absent[peers[i].name] {
+			for n := range peers {
+				i := n
+				if round%2 == 1 { // what the host does meanwhile falls on none of them
+					i = len(peers) - 1 - n
+				}
+				if absent[i] {
 					continue
 				}
-				cpu, rss, err := b.beside(&peers[i], kind)
+				s, err := b.beside(&peers[i], kind)
+				if err != nil && peers[i].args == nil {
+					return fmt.Errorf("%s beside %s: %w", kind, peers[i].name, err)
+				}
 				if err != nil {
 					fmt.Fprintf(os.Stderr, "bench: %s: %v\n", peers[i].name, err)
-					absent[peers[i].name] = true
+					absent[i] = true
 					continue
 				}
-				if i == 0 {
-					alone = cpu
-				}
-				memory[i] = max(memory[i], rss)
-				ratios[i][k] = append(ratios[i][k], cpu/alone)
+				all[i][k] = append(all[i][k], s)
 			}
 		}
 	}
-	for i, p := range peers {
-		row := []string{p.name}
-		for k := range peerLoads {
-			if len(ratios[i][k]) == 0 {
-				row = append(row, "not run")
-				continue
-			}
-			row = append(row, spread(ratios[i][k], "%.2f"))
-		}
-		t.add(append(row, fmt.Sprintf("%.0f MiB", memory[i]/(1<<20)))...)
-	}
-	t.print()
+	printPeers(all)
 	return nil
 }
 
-// beside runs a load beside a tracer and gives the load's CPU an operation, ns,
-// and the tracer's resident memory, bytes.
-func (b *bench) beside(p *peer, kind lab.LoadKind) (cpu, rss float64, err error) {
-	pid, stop, err := b.watch(p)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer stop()
-	r, err := lab.RunLoad(b.ctx, kind, peerRun)
-	if err != nil {
-		return 0, 0, err
-	}
-	if pid > 0 {
-		if rss, err = field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS"); err != nil {
-			return 0, 0, err
+func printPeers(all [][][]peerSample) {
+	t := &table{}
+	t.add("load", "tracer", "load's CPU an operation, of that with nothing", "tracer, of one core", "events seen of those made", "resident")
+	for k, kind := range peerLoads {
+		for i, p := range peers {
+			list := all[i][k]
+			if len(list) < peerRounds {
+				t.add(string(kind), p.name, "not run: see stderr", "", "", "")
+				continue
+			}
+			var ratio, core []float64
+			var rss float64
+			var made, seen uint64
+			for round, s := range list {
+				ratio, core, rss = append(ratio, s.perOp/all[0][k][round].perOp), append(core, 100*s.core), max(rss, s.rss)
+				made, seen = made+s.made, seen+s.seen
+			}
+			if i == 0 {
+				t.add(string(kind), p.name, "1", "", fmt.Sprintf("0 of %d", made), "")
+				continue
+			}
+			share := ""
+			if made > 0 {
+				share = fmt.Sprintf(" (%.1f %%)", 100*float64(seen)/float64(made))
+			}
+			t.add(string(kind), p.name, spread(ratio, "%.2f"), spread(core, "%.0f")+" %", fmt.Sprintf("%d of %d%s", seen, made, share), fmt.Sprintf("%.0f MiB", rss/(1<<20)))
 		}
 	}
-	return float64(r.CPUPerOp().Nanoseconds()), rss, nil
+	t.print()
 }
 
-func (b *bench) watch(p *peer) (pid int, stop func(), err error) {
+// watcher is a tracer at work.
+type watcher struct {
+	pid  int
+	stop func() (seen uint64, err error)
+}
+
+func (b *bench) beside(p *peer, kind lab.LoadKind) (s peerSample, err error) {
+	l, err := lab.PrepareLoad(b.ctx, kind, peerRun)
+	if err != nil {
+		return s, err
+	}
+	defer l.Close()
+	w, err := b.watch(p, l.PID())
+	if err != nil {
+		return s, err
+	}
+	s, err = w.during(l)
+	seen, stopErr := w.stop()
+	if err == nil {
+		err = stopErr
+	}
+	s.seen = seen
+	return s, err
+}
+
+func (w *watcher) during(l *lab.Load) (s peerSample, err error) {
+	var before, after time.Duration
+	if w.pid > 0 {
+		if before, err = cpuOf(w.pid); err != nil {
+			return s, err
+		}
+	}
+	r, err := l.Run()
+	if err != nil {
+		return s, err
+	}
+	s.perOp, s.made = float64(r.CPUPerOp().Nanoseconds()), 2*r.Resets
+	if w.pid == 0 {
+		return s, nil
+	}
+	time.Sleep(300 * time.Millisecond) // what it has queued is its work too
+	if after, err = cpuOf(w.pid); err != nil {
+		return s, err
+	}
+	s.core = (after - before).Seconds() / r.Wall.Seconds()
+	s.rss, err = field(fmt.Sprintf("/proc/%d/status", w.pid), "VmRSS")
+	return s, err
+}
+
+func (b *bench) watch(p *peer, pid int) (*watcher, error) {
 	switch {
 	case p.name == "rstwhy":
 		tr, err := startTracer(b.ctx, b.binary)
 		if err != nil {
-			return 0, nil, err
+			return nil, err
 		}
-		return tr.pid(), tr.kill, nil
+		return &watcher{tr.pid(), func() (uint64, error) {
+			o, err := tr.stop()
+			return told(&o.Account), err
+		}}, nil
 	case p.args == nil:
-		return 0, func() {}, nil
+		return &watcher{0, func() (uint64, error) { return 0, nil }}, nil
 	}
-	return startPeer(b.ctx, p)
+	return startPeer(b.ctx, p, pid)
 }
 
-// startPeer starts a foreign tracer in a mount namespace of its own with tracefs
-// mounted, which bpftrace needs and this host may not have.
-func startPeer(ctx context.Context, p *peer) (int, func(), error) {
-	path, err := exec.LookPath(p.args[0])
-	if err != nil {
-		return 0, nil, fmt.Errorf("not installed: %w", err)
-	}
-	script := `mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null || mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null; exec "$@"`
-	c := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", script, "sh", path}, p.args[1:]...)...)
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
-	var out strings.Builder
-	c.Stderr = &out
-	if err := c.Start(); err != nil {
-		return 0, nil, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
-	select {
-	case err := <-ended:
-		return 0, nil, fmt.Errorf("ended at once: %w: %s", err, strings.TrimSpace(out.String()))
-	case <-time.After(2500 * time.Millisecond): // neither says when it is attached
-	}
-	return c.Process.Pid, func() {
-		_ = c.Process.Signal(os.Interrupt)
-		select {
-		case <-ended:
-		case <-time.After(5 * time.Second):
-			_ = c.Process.Kill()
-			<-ended
-		}
-	}, nil
-}
-
-// soak watches rstwhy's memory while connections and resets come and go.
-func (b *bench) soak() error {
-	t := &table{}
-	t.add("after", "resident", "operations so far")
-	tr, err := startTracer(b.ctx, b.binary)
-	if err != nil {
-		return err
-	}
-	defer tr.kill()
-	began, ops, next := time.Now(), uint64(0), time.Duration(0)
-	step := max(time.Duration(b.minutes)*time.Minute/6, 5*time.Second)
-	for end := time.Duration(b.minutes) * time.Minute; ; {
-		if past := time.Since(began); past >= next {
-			rss, err := field(fmt.Sprintf("/proc/%d/status", tr.pid()), "VmRSS")
-			if err != nil {
-				return err
-			}
-			t.add(past.Round(time.Second).String(), fmt.Sprintf("%.1f MiB", rss/(1<<20)), fmt.Sprint(ops))
-			if next += step; past >= end {
-				break
-			}
-		}
-		for _, kind := range []lab.LoadKind{lab.Churn, lab.Linger, lab.Refused} {
-			r, err := lab.RunLoad(b.ctx, kind, time.Second)
-			if err != nil {
-				return err
-			}
-			ops += r.Ops
-		}
-	}
-	t.print()
-	return nil
-}
+// told is what rstwhy's lines add up to.
+func told(a *event.Account) uint64 { return a.Delivered + a.Aggregated }
