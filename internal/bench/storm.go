@@ -31,7 +31,8 @@ func (b *bench) storm() error {
 		{lab.Linger, 1, lab.LoadPort, "SO_LINGER 0 on close"},
 		{lab.Linger, 2, lab.LoadPort, "the same by two processes at once"},
 		{lab.Refused, 1, lab.ClosedPort, "connect to a closed port"},
-		{lab.Spread, 2, lab.ClosedPort, "the same by two, at 1,000 addresses each"},
+		{lab.Spread, 1, lab.ClosedPort, "the same at 1,000 addresses"},
+		{lab.Spread, 2, lab.ClosedPort, "the same by two processes at once"},
 	} {
 		for range stormRounds {
 			if err := b.stormRound(t, s.kind, s.atOnce, s.port, s.name); err != nil {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"os"
+	"strings"
 	"testing"
+	"time"
 )
 
 func TestSpread(t *testing.T) {
@@ -52,5 +54,35 @@ func TestField(t *testing.T) {
 	}
 	if _, err := field("/proc/self/status", "NoSuchField"); err == nil {
 		t.Error("a field that is not there gave no error")
+	}
+}
+
+func TestMetric(t *testing.T) {
+	out := "goos: linux\nBenchmarkStormSecond-2   \t      30\t  44948571 ns/op\t         4.000 core-%\t 7940602 B/op\nPASS\n"
+	if got, err := metric(out, "core-%"); err != nil || got != 4 {
+		t.Errorf("metric = %v, %v, want 4", got, err)
+	}
+	if _, err := metric("PASS\n", "core-%"); err == nil {
+		t.Error("a figure that is not there gave no error")
+	}
+}
+
+// TestPeersCount reads what tcpdump and the naive tracer leave behind.
+func TestPeersCount(t *testing.T) {
+	o := &peerOutput{}
+	o.stderr.WriteString("tcpdump: listening on any, link-type LINUX_SLL2\n104672 packets captured\n209344 packets received by filter\n0 packets dropped by kernel\n")
+	if n, err := captured(o); err != nil || n != 104672 {
+		t.Errorf("captured = %d, %v", n, err)
+	}
+	if _, err := captured(&peerOutput{}); err == nil {
+		t.Error("no last words gave no error")
+	}
+	// A tracer that ends at once is none.
+	if w, err := startPeer(t.Context(), &peer{args: []string{"false"}, settle: 10 * time.Second, seen: printed}, os.Getpid()); err == nil {
+		_, _ = w.stop()
+		t.Error("a tracer that ended at once was taken for one at work")
+	}
+	if _, err := startPeer(t.Context(), &peer{args: []string{"no-such-tracer"}}, os.Getpid()); err == nil || !strings.Contains(err.Error(), "not installed") {
+		t.Errorf("an absent tracer gave %v", err)
 	}
 }
