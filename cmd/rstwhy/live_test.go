@@ -109,7 +109,7 @@ func (s *live) run(binary string, mayRepeat bool) bool {
 		}
 	}()
 	recording := filepath.Join(t.TempDir(), "live.rec")
-	args := []string{"--record", recording, "--max-rate", "0"}
+	args := []string{"--record", recording, "--max-rate", "4000"}
 	if s.firewall {
 		args = append(args, "--firewall")
 	}

@@ -33,7 +33,9 @@ type proveReport struct {
 	Host       string     `json:"host"`
 	Kernel     string     `json:"kernel"`
 	DurationMS int64      `json:"duration_ms"`
-	OK         bool       `json:"ok"` // nothing failed
+	OK         bool       `json:"ok"`      // nothing failed
+	Storm      bool       `json:"storm"`   // others made so many resets meanwhile that not each was told one by one
+	Counted    int        `json:"counted"` // of the expected resets, those told as counts only
 	Rows       []proveRow `json:"rows"`
 }
 
@@ -54,7 +56,13 @@ func (p *proof) report() *proveReport {
 	if err := unix.Uname(&u); err == nil {
 		rep.Kernel = unix.ByteSliceToString(u.Release[:])
 	}
+	if len(p.storms) > 0 { // further packets of a reset may be among those that were only counted
+		for i := range p.truths {
+			p.truths[i].Packets = 0
+		}
+	}
 	j := lab.Compare(p.truths, p.resets, p.lab.Has)
+	findings, counted := lab.ToldAsStorms(j.Findings, p.storms)
 	rows := map[string]*proveRow{}
 	row := func(d event.Direction, cause string) *proveRow {
 		k := string(d) + " " + cause
@@ -69,7 +77,7 @@ func (p *proof) report() *proveReport {
 		r.Expected, r.Seen, r.Right = s.Truths, s.Told, s.Right
 		r.Result = provePass
 	}
-	for _, f := range j.Findings {
+	for _, f := range findings {
 		r := (*proveRow)(nil)
 		switch {
 		case f.Truth != nil:
@@ -84,6 +92,7 @@ func (p *proof) report() *proveReport {
 		r := row(event.Received, diagnose.ResetNotSentHere)
 		r.Result, r.Why = proveFail, append(r.Why, "none was told as such")
 	}
+	rep.Storm, rep.Counted = len(p.storms) > 0, counted
 	p.addUnprovable(row)
 	for _, id := range slices.Sorted(maps.Keys(p.failed)) {
 		r := row("", "scenario "+id)
@@ -144,7 +153,12 @@ func (r *proveReport) print(w io.Writer, output string) error {
 		}
 	}
 	add("Kernel %s, %.1f s: %d passed, %d failed, %d not provable here.", sink.Escape(r.Kernel, 100), float64(r.DurationMS)/1000, count[provePass], count[proveFail], count[proveNotHere])
+	if r.Storm {
+		add("Others made a storm of resets meanwhile, and %d of these were told as counts only.", r.Counted)
+	}
 	switch {
+	case !r.OK && r.Storm:
+		add("Run it again in a quiet time before you believe what says FAIL.")
 	case r.OK:
 		add("rstwhy tells the truth about these resets on this kernel.")
 	default:

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -142,6 +143,9 @@ func (f *traceFlags) run(stdout io.Writer) error {
 	}
 	ctx, stop := f.signals(&opts)
 	defer stop()
+	// Half of what the runtime would let grow before it collects: an always-on
+	// tracer is judged by its memory, and spends little time on it.
+	debug.SetGCPercent(50)
 	err = pipeline.Live(ctx, opts)
 	if err != nil {
 		return withCapabilities(err)

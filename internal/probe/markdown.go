@@ -12,12 +12,15 @@ import (
 func WriteHooks(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# Hooks\n\nGenerated from internal/probe/hooks.go; do not edit.\n\n" +
-		"rstwhy attaches these and no others; all as BPF links, none on send, receive or accept.\n\n" +
+		"rstwhy attaches these and no others; all as BPF links, none on send, receive or accept but the one that you must ask for.\n\n" +
 		"| hook | what it tells | required | first kernel | programs, best first | without it |\n|---|---|---|---|---|---|\n")
 	for _, h := range Hooks {
 		need := "no"
-		if h.Required {
+		switch {
+		case h.Required:
 			need = "yes"
+		case h.OnRequest != "":
+			need = "only with `" + h.OnRequest + "`"
 		}
 		var progs []string
 		for _, c := range h.Candidates {

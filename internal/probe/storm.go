@@ -89,8 +89,13 @@ type Counted struct {
 	Count Storm
 }
 
-// storms remembers what was taken.
-type storms struct{ made uint64 }
+// storms remembers what was taken, and the memory that it was read into: a
+// megabyte that would be garbage every second.
+type storms struct {
+	made   uint64
+	keys   []StormKey
+	values []Storm
+}
 
 // Storms takes what was counted on the side of the maps that rests since the
 // call before, and lets that side work: a program that began before the turn has
@@ -129,7 +134,10 @@ func (l *Live) Storms() ([]Counted, error) {
 // takeStorms reads a map and deletes what the resting side has; left tells that
 // the working side has something.
 func (l *Live) takeStorms(m *ebpf.Map, working uint8) (out []Counted, left bool, err error) {
-	keys, values := make([]StormKey, m.MaxEntries()), make([]Storm, m.MaxEntries())
+	if n := int(m.MaxEntries()); len(l.storms.keys) < n {
+		l.storms.keys, l.storms.values = make([]StormKey, n), make([]Storm, n)
+	}
+	keys, values := l.storms.keys, l.storms.values
 	var cursor ebpf.MapBatchCursor
 	n, err := m.BatchLookup(&cursor, keys, values, nil)
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
