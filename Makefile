@@ -124,7 +124,7 @@ test-race: check-go ## run the tests of test-unit under the race detector
 	env -u CI -u RSTWHY_ROOT CGO_ENABLED=1 go test -race -short -count=1 -timeout 10m ./...
 
 .PHONY: bench
-bench: build ## measure events a second, cost in the kernel, and memory (as root, three minutes); one table: make bench ARGS='-only start'
+bench: build ## measure events a second, cost in the kernel, and memory (as root, nine minutes); one table: make bench ARGS='-only start'
 	$(call need-root,make bench)
 	CGO_ENABLED=0 go build -trimpath -o bin/bench ./internal/bench
 	CGO_ENABLED=0 go test -c -trimpath -o bin/pipeline.test ./internal/pipeline
