@@ -249,6 +249,9 @@ struct storm {
 	__s32 exit_code;
 	__u16 peer_port; /* of the first */
 	__u16 pad;
+	/* In storms_kind: how many entries the kind has in storms and storms_any. */
+	__u32 entries;
+	__u32 entries_any;
 };
 
 struct cidr {
@@ -286,6 +289,7 @@ struct counters {
 	__u64 recovered[HOOKS];
 	__u64 dropped; /* hits of kfree_skb, whatever the segment */
 	__u64 closer_lost;
+	__u64 owner_lost; /* owners not stored with their socket: no memory, or the kernel refused */
 };
 
 #endif

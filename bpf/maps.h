@@ -115,6 +115,7 @@ struct {
 struct draft {
 	struct reset_event event;
 	struct storm_key key;
+	struct storm_key kind; /* the key without remote address and port */
 	struct storm storm;
 };
 
@@ -128,22 +129,33 @@ struct {
 /* Resets that are too many to be told one by one. User space turns storm_side
  * from 0 to 1 and back and takes the entries of the side that rests, so that no
  * count is lost between reading and deleting. */
+#define STORMS 8192
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
+	__uint(max_entries, STORMS);
 	__type(key, struct storm_key);
 	__type(value, struct storm);
 } storms SEC(".maps");
 
 /* What storms has no room for, without the remote address. */
+#define STORMS_ANY 1024
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
+	__uint(max_entries, STORMS_ANY);
 	__type(key, struct storm_key);
 	__type(value, struct storm);
 } storms_any SEC(".maps");
 
-/* What that has no room for: only of which kind. */
+/* What that has no room for, also without the port. Every kind that is counted
+ * has an entry here, which tells how many it has in the two others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct storm_key);
+	__type(value, struct storm);
+} storms_kind SEC(".maps");
+
+/* What even that has no room for: only what happened, not to whom. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 512);
@@ -151,17 +163,28 @@ struct {
 	__type(value, struct storm);
 } storms_rest SEC(".maps");
 
+/* Entries made on each storm_side; user space sets a side to 0 when it takes it. */
+struct entries {
+	u32 storms;
+	u32 any;
+};
+struct entries used_0 = {};
+struct entries used_1 = {};
+
 u32 storm_side = 0;
 u32 pad_side = 0;
 u64 storms_made = 0; /* entries made so far, so that quiet times need no look */
 
 /* How many records a second are told in full: the first full_budget whatever
- * they are, then new_budget that are the first of their kind in this second.
- * full_budget 0: no bound. */
+ * they are, kind_budget that are the first of their kind whatever the remote
+ * address and port, and new_budget that are the first from their address or at
+ * their port. A scan spends only the last. full_budget 0: no bound. */
 const volatile u32 full_budget = 0;
+const volatile u32 kind_budget = 0;
 const volatile u32 new_budget = 0;
 u64 budget_window = 0; /* seconds (of 2^30 ns) of the boot clock */
 u32 full_used = 0;
+u32 kind_used = 0;
 u32 new_used = 0;
 u32 pad_used = 0;
 

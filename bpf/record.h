@@ -121,59 +121,103 @@ static __always_inline void fill_key(struct storm_key *k, const struct reset_eve
 	k->side = storm_side & 1;
 }
 
-/* storm_of finds the storm of a draft, or makes an empty one. */
-static __always_inline struct storm *storm_of(void *map, struct draft *d)
+/* storm_of finds the storm of a draft in a map, or makes an empty one and
+ * counts it in own and used. */
+static __always_inline struct storm *storm_of(void *map, struct storm_key *key, struct draft *d, u32 *own, u32 *used)
 {
-	struct storm *s = bpf_map_lookup_elem(map, &d->key);
+	struct storm *s = bpf_map_lookup_elem(map, key);
 
-	if (!s) {
-		d->storm.owner = d->event.owner;
-		d->storm.count = 0;
-		d->storm.first_ns = d->event.time_ns;
-		d->storm.last_ns = d->event.time_ns;
-		d->storm.exit_code = d->event.exit_code;
-		d->storm.peer_port = d->event.peer_port;
-		d->storm.pad = 0;
-		__sync_fetch_and_add(&storms_made, 1);
-		/* another CPU may be first: then its entry serves */
-		bpf_map_update_elem(map, &d->key, &d->storm, BPF_NOEXIST);
-		s = bpf_map_lookup_elem(map, &d->key);
+	if (s)
+		return s;
+	d->storm.owner = d->event.owner;
+	d->storm.count = 0;
+	d->storm.first_ns = d->event.time_ns;
+	d->storm.last_ns = d->event.time_ns;
+	d->storm.exit_code = d->event.exit_code;
+	d->storm.peer_port = d->event.peer_port;
+	d->storm.pad = 0;
+	d->storm.entries = 0;
+	d->storm.entries_any = 0;
+	__sync_fetch_and_add(&storms_made, 1);
+	/* another CPU may be first: then its entry serves */
+	if (!bpf_map_update_elem(map, key, &d->storm, BPF_NOEXIST)) {
+		__sync_fetch_and_add(own, 1);
+		__sync_fetch_and_add(used, 1);
 	}
-	return s;
+	return bpf_map_lookup_elem(map, key);
 }
 
-static __always_inline void add_to(struct storm *s, u64 now)
+static __always_inline bool add_to(struct storm *s, u64 now)
 {
-	__sync_fetch_and_add(&s->count, 1);
-	s->last_ns = now;
-}
-
-static __always_inline bool count_in(void *map, struct draft *d)
-{
-	struct storm *s = storm_of(map, d);
-
 	if (!s)
 		return false;
-	add_to(s, d->event.time_ns);
+	__sync_fetch_and_add(&s->count, 1);
+	s->last_ns = now;
 	return true;
 }
 
-/* aggregate counts the reset in its storm, where the map is full without the
- * remote address, then without port and owner. */
-static __always_inline bool aggregate(struct draft *d)
+/* kind_of finds the entry of all resets that differ only in remote address and
+ * port; first: it is made for this one. NULL: no room. */
+static __always_inline struct storm *kind_of(struct draft *d, bool *first)
 {
-	if (count_in(&storms, d))
+	u32 made = 0, used = 0;
+	struct storm *s;
+
+	d->kind = d->key;
+	__builtin_memset(d->kind.peer_addr, 0, 16);
+	d->kind.local_port = 0;
+	d->kind.peer_port = 0;
+	s = storm_of(&storms_kind, &d->kind, d, &made, &used);
+	*first = made;
+	return s;
+}
+
+/* may_grow: no kind takes more entries of a map than it leaves free, so that a
+ * scan of ports, or one from many addresses, leaves room to the others' resets
+ * (dynamic thresholds: Choudhury and Hahne, IEEE/ACM ToN 6(2), 1998). */
+static __always_inline bool may_grow(u32 own, u32 used, u32 size)
+{
+	return used < size && own < size - used;
+}
+
+/* has_room tells whether a storm of its own may be made for the reset. */
+static __always_inline bool has_room(const struct storm *kind)
+{
+	return may_grow(kind ? kind->entries : 0, used_0.storms + used_1.storms, STORMS);
+}
+
+/* own_storm makes a storm of its own for the reset, or finds that another CPU
+ * just has. */
+static __always_inline struct storm *own_storm(struct draft *d, struct storm *kind)
+{
+	u32 nobody = 0;
+
+	return storm_of(&storms, &d->key, d, kind ? &kind->entries : &nobody,
+			d->key.side ? &used_1.storms : &used_0.storms);
+}
+
+/* aggregate counts a reset that has no storm yet: in one of its own, else
+ * without the remote address, else also without the port, else only what it is. */
+static __always_inline bool aggregate(struct draft *d, struct storm *kind)
+{
+	u32 nobody = 0;
+	u64 now = d->event.time_ns;
+	struct storm *s;
+
+	if (has_room(kind) && add_to(own_storm(d, kind), now))
 		return true;
 	__builtin_memset(d->key.peer_addr, 0, 16);
-	if (count_in(&storms_any, d))
+	s = bpf_map_lookup_elem(&storms_any, &d->key);
+	if (!s && may_grow(kind ? kind->entries_any : 0, used_0.any + used_1.any, STORMS_ANY))
+		s = storm_of(&storms_any, &d->key, d, kind ? &kind->entries_any : &nobody,
+			     d->key.side ? &used_1.any : &used_0.any);
+	if (add_to(s, now) || add_to(kind, now))
 		return true;
-	d->key.local_port = 0;
-	d->key.peer_port = 0;
-	d->key.owner_tgid = 0;
-	d->key.owner_start_ns = 0;
-	d->key.netns = 0;
+	d->kind.owner_tgid = 0;
+	d->kind.owner_start_ns = 0;
+	d->kind.netns = 0;
 	__builtin_memset(&d->event.owner, 0, sizeof(d->event.owner));
-	return count_in(&storms_rest, d);
+	return add_to(storm_of(&storms_rest, &d->kind, d, &nobody, &nobody), now);
 }
 
 /* take spends one of a budget; who finds it spent writes nothing, so that a
@@ -198,6 +242,7 @@ static __always_inline bool free_place(struct draft *d)
 	if (*(volatile u64 *)&budget_window != window) {
 		budget_window = window;
 		full_used = 0;
+		kind_used = 0;
 		new_used = 0;
 	}
 	return take(&full_used, full_budget);
@@ -223,39 +268,42 @@ static __always_inline bool tell(struct draft *d, u8 hook, struct counters *c, s
 	return false;
 }
 
-/* counted counts what was not told, and is false. */
-static __always_inline bool counted(struct draft *d, u8 hook, struct counters *c)
-{
-	fill_key(&d->key, &d->event);
-	if (aggregate(d))
-		c->aggregated[hook]++;
-	else
-		c->lost[hook]++;
-	return false;
-}
-
 /* finish tells the record, or counts it. It returns whether it told it. */
 static __always_inline bool finish(struct draft *d, u8 hook, struct counters *c, struct busy *cpu, struct sock_owner *s,
 				   bool must)
 {
 	struct reset_event *e = &d->event;
-	struct storm *known;
+	bool first = false;
+	struct storm *storm;
 
 	e->time_ns = bpf_ktime_get_boot_ns();
 	e->cpu = bpf_get_smp_processor_id();
-	if (must || free_place(d))
-		return tell(d, hook, c, cpu, s) || counted(d, hook, c);
+	must = must || free_place(d);
+	if (must && tell(d, hook, c, cpu, s))
+		return true;
 	fill_key(&d->key, e);
-	known = bpf_map_lookup_elem(&storms, &d->key);
-	if (known) {
-		add_to(known, e->time_ns);
+	storm = bpf_map_lookup_elem(&storms, &d->key);
+	if (storm) {
+		add_to(storm, e->time_ns);
 		c->aggregated[hook]++;
 		return false;
 	}
-	/* An empty storm: the next of this kind is only counted. */
-	if (take(&new_used, new_budget) && storm_of(&storms, d))
-		return tell(d, hook, c, cpu, s) || counted(d, hook, c);
-	return counted(d, hook, c);
+	storm = kind_of(d, &first);
+	if (!must) {
+		if (first && take(&kind_used, kind_budget)) {
+			must = true;
+		} else if (has_room(storm) && take(&new_used, new_budget)) {
+			/* empty: the next like this one is only counted */
+			must = own_storm(d, storm);
+		}
+		if (must && tell(d, hook, c, cpu, s))
+			return true;
+	}
+	if (aggregate(d, storm))
+		c->aggregated[hook]++;
+	else
+		c->lost[hook]++;
+	return false;
 }
 
 #endif

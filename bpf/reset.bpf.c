@@ -242,6 +242,22 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 HOOK(send_reset, HOOK_SEND, send_reset)
 HOOK(receive_reset, HOOK_RECEIVE, receive_reset)
 
+/* sock_owner_of gives the socket's storage, made where it has none. It can fail:
+ * out of memory, or where the kernel's lock does not work, as in 7.3 emulated
+ * without cmpxchg16b. */
+static __always_inline struct sock_owner *sock_owner_of(struct sock *sk)
+{
+	struct sock_owner *s = bpf_sk_storage_get(&sock_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct counters *c;
+
+	if (!s) {
+		c = counter();
+		if (c)
+			c->owner_lost++;
+	}
+	return s;
+}
+
 static __always_inline void learn(struct sock *sk, u8 how)
 {
 	struct task_struct *task = acting_task(sk);
@@ -249,7 +265,7 @@ static __always_inline void learn(struct sock *sk, u8 how)
 
 	if (!task)
 		return;
-	s = bpf_sk_storage_get(&sock_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	s = sock_owner_of(sk);
 	if (!s)
 		return;
 	fill_owner(&s->owner, task);
@@ -400,7 +416,7 @@ static __always_inline int state_change(u64 *ctx)
 		task = acting_task(sk);
 		if (!task)
 			break;
-		s = bpf_sk_storage_get(&sock_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		s = sock_owner_of(sk);
 		if (s)
 			relearn(sk, s, task);
 		break;

@@ -37,7 +37,7 @@ func TestFaults(t *testing.T) {
 		{"ring buffer full", faultRing}, {"processes gone", faultGone}, {"hostile names", faultNames},
 		{"pid reused", faultPIDReuse}, {"disk full", faultDisk}, {"file size limit", faultFileLimit},
 		{"rotation", faultRotation}, {"summaries meanwhile", faultSummaries}, {"output closed", faultClosed},
-		{"ready file", faultReadyFile}, {"second tracer", faultSecond}, {"tombstones evicted", faultTombstones},
+		{"ready file", faultReadyFile}, {"second tracer", faultSecond}, {"port scan", faultScan}, {"tombstones evicted", faultTombstones},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			began := time.Now()
@@ -97,7 +97,7 @@ func printed(t *testing.T, out []byte) (resets []event.Reset, sums []event.Summa
 			case "summary":
 				sums = append(sums, event.Summary{})
 				err = json.Unmarshal(line, &sums[len(sums)-1])
-			case "storm":
+			case "storm": // stormsOf
 			default:
 				err = errors.New("neither reset nor summary nor storm")
 			}

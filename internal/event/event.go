@@ -285,6 +285,7 @@ type Storm struct {
 	NetNS      uint32       `json:"netns"`       // inode number of the network namespace; 0: several
 	Effect     *Effect      `json:"effect"`      // what the arriving RSTs did; null for sent ones
 	Verdict    *Verdict     `json:"verdict"`     // verdict of a reset of this kind that was told in full lately; null where there is none
+	Merged     bool         `json:"merged"`      // counted without owner and network namespace, for want of room: the resets may be of several, and no filter can take them apart
 }
 
 // Facts are the kernel's raw observations that decide the cause. They are not

@@ -32,6 +32,7 @@ const (
 	Refused  LoadKind = "refused"  // connect to a closed port: a reset sent, and received
 	Linger   LoadKind = "linger"   // connect, close with SO_LINGER 0: a reset sent, and received
 	Spread   LoadKind = "spread"   // Refused, over 1,000 addresses instead of 250
+	Scan     LoadKind = "scan"     // connect to 6,000 closed ports of one address, one after the other
 	Dropped  LoadKind = "dropped"  // UDP packets that an nft rule drops, some 30,000 a second
 	DropTCP  LoadKind = "drop-tcp" // TCP segments without RST that it drops, as many
 	Hold     LoadKind = "hold"     // open connections, then wait

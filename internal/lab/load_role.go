@@ -38,6 +38,7 @@ var loads = map[LoadKind]func(*loader){
 	Refused:  (*loader).refuse,
 	Linger:   (*loader).linger,
 	Spread:   (*loader).refuse,
+	Scan:     (*loader).scan,
 	Dropped:  (*loader).dropUDP,
 	DropTCP:  (*loader).dropTCP,
 }
@@ -233,8 +234,20 @@ func (l *loader) bulk() {
 	}
 }
 
-func (l *loader) refuse() {
-	fd, err := l.dial(ClosedPort)
+func (l *loader) refuse() { refused(l.dial(ClosedPort)) }
+
+// scan takes the next port: all below those of the clients, and without a
+// listener, since the network namespace is the load's own.
+func (l *loader) scan() {
+	const ports = 6000
+	l.n++
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must("socket", err)
+	to := &unix.SockaddrInet4{Port: int(ClosedPort + 1 + l.n%ports), Addr: [4]byte{127, 0, 1, 1}}
+	refused(fd, unix.Connect(fd, to))
+}
+
+func refused(fd int, err error) {
 	if err != unix.ECONNREFUSED {
 		fail("connect to a closed port: %v", err)
 	}

@@ -257,6 +257,9 @@ func (s *session) end(cause error) error {
 	if n := s.live.MissedStates(); n > 0 {
 		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d state changes of sockets were not seen (the same program was running on that CPU): owners of their resets may be unknown", n))
 	}
+	if counts.OwnerLost > 0 {
+		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d owners could not be stored with their sockets (the kernel refused the memory): their resets may be of unknown owners", counts.OwnerLost))
+	}
 	if counts.CloserLost > 0 {
 		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d closing processes were not told (ring buffer full): owners of their resets may be unknown", counts.CloserLost))
 	}

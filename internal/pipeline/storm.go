@@ -152,7 +152,7 @@ func (s *session) storm(in *probe.Counted) (*event.Storm, bool) {
 		Type: "storm", Schema: event.Schema, Host: s.opts.Host, Time: r.Time,
 		DurationNS: int64(in.Count.LastNs - min(in.Count.FirstNs, in.Count.LastNs)), Count: n, Direction: r.Direction,
 		Cause: r.Cause, Owner: r.Owner, LocalPort: in.Key.LocalPort, RemotePort: in.Key.PeerPort, Remote: probe.StormRemote(&in.Key),
-		NetNS: r.NetNS, Effect: r.Effect, Verdict: r.Verdict,
+		NetNS: r.NetNS, Effect: r.Effect, Verdict: r.Verdict, Merged: in.Merged,
 	}
 	f := &s.opts.Filter // the kernel side applied the rest of it
 	if s.full() || r.Direction == event.Sent && f.NoSent || r.Direction == event.Received && f.NoReceived || !s.opts.Select.MatchStorm(st) {

@@ -24,10 +24,11 @@ type stormGroup struct {
 	v4        bool
 	netns     uint32
 	port      uint16
+	merged    bool
 }
 
 func groupOf(st *event.Storm) stormGroup {
-	g := stormGroup{direction: st.Direction, cause: st.Cause, v4: st.Remote.Addr().Is4(), netns: st.NetNS, port: st.LocalPort}
+	g := stormGroup{direction: st.Direction, cause: st.Cause, v4: st.Remote.Addr().Is4(), netns: st.NetNS, port: st.LocalPort, merged: st.Merged}
 	if st.Owner != nil {
 		g.pid, g.started = st.Owner.PID, st.Owner.StartBoot
 	}

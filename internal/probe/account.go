@@ -8,7 +8,7 @@ type Counts struct {
 	Seen, Filtered, LostRing, LostRecursion, Aggregated, Submitted uint64
 	Recovered                                                      uint64 // of Seen: found by the shadow programs
 	LostRecursionSent                                              uint64 // of LostRecursion, those of sent resets
-	CloserLost                                                     uint64
+	OwnerLost, CloserLost                                          uint64
 	Dropped                                                        uint64 // packets that passed the hook of refused resets, whatever they were
 	DropsMissed                                                    uint64 // of all drops, skipped while that program ran on the CPU: one may have been a reset
 }
@@ -42,6 +42,7 @@ func (l *Live) counts() Counts {
 			out.Recovered += c.Recovered[h]
 		}
 		out.CloserLost += c.CloserLost
+		out.OwnerLost += c.OwnerLost
 		out.Dropped += c.Dropped
 	}
 	// A hit that the kernel skipped was seen by nobody, unless the shadow

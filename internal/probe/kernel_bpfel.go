@@ -44,12 +44,14 @@ type kernelCounters struct {
 	Recovered  [5]uint64
 	Dropped    uint64
 	CloserLost uint64
+	OwnerLost  uint64
 }
 
 type kernelDraft struct {
 	_     structs.HostLayout
 	Event kernelResetEvent
 	Key   kernelStormKey
+	Kind  kernelStormKey
 	Storm kernelStorm
 }
 
@@ -61,6 +63,12 @@ const (
 	kernelEndedByENDED_EXIT  kernelEndedBy = 2
 	kernelEndedByENDED_OOM   kernelEndedBy = 3
 )
+
+type kernelEntries struct {
+	_      structs.HostLayout
+	Storms uint32
+	Any    uint32
+}
 
 type kernelFilter struct {
 	_     structs.HostLayout
@@ -277,14 +285,16 @@ const (
 )
 
 type kernelStorm struct {
-	_        structs.HostLayout
-	Owner    kernelOwner
-	Count    uint64
-	FirstNs  uint64
-	LastNs   uint64
-	ExitCode int32
-	PeerPort uint16
-	Pad      uint16
+	_          structs.HostLayout
+	Owner      kernelOwner
+	Count      uint64
+	FirstNs    uint64
+	LastNs     uint64
+	ExitCode   int32
+	PeerPort   uint16
+	Pad        uint16
+	Entries    uint32
+	EntriesAny uint32
 }
 
 type kernelStormKey struct {
@@ -366,6 +376,7 @@ const (
 	kernelMapSockOwners              = "sock_owners"
 	kernelMapStorms                  = "storms"
 	kernelMapStormsAny               = "storms_any"
+	kernelMapStormsKind              = "storms_kind"
 	kernelMapStormsRest              = "storms_rest"
 	kernelMapTombstones              = "tombstones"
 	kernelProgEmptyInetSockSetState  = "empty__inet_sock_set_state"
@@ -406,6 +417,8 @@ const (
 	kernelVarKeepStorm               = "keep_storm"
 	kernelVarKeepStormKey            = "keep_storm_key"
 	kernelVarKeepStormShape          = "keep_storm_shape"
+	kernelVarKindBudget              = "kind_budget"
+	kernelVarKindUsed                = "kind_used"
 	kernelVarNewBudget               = "new_budget"
 	kernelVarNewUsed                 = "new_used"
 	kernelVarPadSide                 = "pad_side"
@@ -415,6 +428,8 @@ const (
 	kernelVarShutdownCall            = "shutdown_call"
 	kernelVarStormSide               = "storm_side"
 	kernelVarStormsMade              = "storms_made"
+	kernelVarUsed0                   = "used_0"
+	kernelVarUsed1                   = "used_1"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -492,6 +507,7 @@ type kernelMapSpecs struct {
 	SockOwners    *ebpf.MapSpec `ebpf:"sock_owners"`
 	Storms        *ebpf.MapSpec `ebpf:"storms"`
 	StormsAny     *ebpf.MapSpec `ebpf:"storms_any"`
+	StormsKind    *ebpf.MapSpec `ebpf:"storms_kind"`
 	StormsRest    *ebpf.MapSpec `ebpf:"storms_rest"`
 	Tombstones    *ebpf.MapSpec `ebpf:"tombstones"`
 }
@@ -522,6 +538,8 @@ type kernelVariableSpecs struct {
 	KeepStorm        *ebpf.VariableSpec `ebpf:"keep_storm"`
 	KeepStormKey     *ebpf.VariableSpec `ebpf:"keep_storm_key"`
 	KeepStormShape   *ebpf.VariableSpec `ebpf:"keep_storm_shape"`
+	KindBudget       *ebpf.VariableSpec `ebpf:"kind_budget"`
+	KindUsed         *ebpf.VariableSpec `ebpf:"kind_used"`
 	NewBudget        *ebpf.VariableSpec `ebpf:"new_budget"`
 	NewUsed          *ebpf.VariableSpec `ebpf:"new_used"`
 	PadSide          *ebpf.VariableSpec `ebpf:"pad_side"`
@@ -531,6 +549,8 @@ type kernelVariableSpecs struct {
 	ShutdownCall     *ebpf.VariableSpec `ebpf:"shutdown_call"`
 	StormSide        *ebpf.VariableSpec `ebpf:"storm_side"`
 	StormsMade       *ebpf.VariableSpec `ebpf:"storms_made"`
+	Used0            *ebpf.VariableSpec `ebpf:"used_0"`
+	Used1            *ebpf.VariableSpec `ebpf:"used_1"`
 }
 
 // kernelObjects contains all objects after they have been loaded into the kernel.
@@ -564,6 +584,7 @@ type kernelMaps struct {
 	SockOwners    *ebpf.Map `ebpf:"sock_owners"`
 	Storms        *ebpf.Map `ebpf:"storms"`
 	StormsAny     *ebpf.Map `ebpf:"storms_any"`
+	StormsKind    *ebpf.Map `ebpf:"storms_kind"`
 	StormsRest    *ebpf.Map `ebpf:"storms_rest"`
 	Tombstones    *ebpf.Map `ebpf:"tombstones"`
 }
@@ -581,6 +602,7 @@ func (m *kernelMaps) Close() error {
 		m.SockOwners,
 		m.Storms,
 		m.StormsAny,
+		m.StormsKind,
 		m.StormsRest,
 		m.Tombstones,
 	)
@@ -612,6 +634,8 @@ type kernelVariables struct {
 	KeepStorm        *ebpf.Variable `ebpf:"keep_storm"`
 	KeepStormKey     *ebpf.Variable `ebpf:"keep_storm_key"`
 	KeepStormShape   *ebpf.Variable `ebpf:"keep_storm_shape"`
+	KindBudget       *ebpf.Variable `ebpf:"kind_budget"`
+	KindUsed         *ebpf.Variable `ebpf:"kind_used"`
 	NewBudget        *ebpf.Variable `ebpf:"new_budget"`
 	NewUsed          *ebpf.Variable `ebpf:"new_used"`
 	PadSide          *ebpf.Variable `ebpf:"pad_side"`
@@ -621,6 +645,8 @@ type kernelVariables struct {
 	ShutdownCall     *ebpf.Variable `ebpf:"shutdown_call"`
 	StormSide        *ebpf.Variable `ebpf:"storm_side"`
 	StormsMade       *ebpf.Variable `ebpf:"storms_made"`
+	Used0            *ebpf.Variable `ebpf:"used_0"`
+	Used1            *ebpf.Variable `ebpf:"used_1"`
 }
 
 // kernelPrograms contains all programs after they have been loaded into the kernel.

@@ -83,10 +83,12 @@ func Sample(k *StormKey, s *Storm) ResetEvent {
 	return e
 }
 
-// Counted is one storm of a second.
+// Counted is one storm of a second. Merged: it may be of several owners and
+// network namespaces, which the kernel side had no room to tell apart.
 type Counted struct {
-	Key   StormKey
-	Count Storm
+	Key    StormKey
+	Count  Storm
+	Merged bool
 }
 
 // storms remembers what was taken, and the memory that it was read into: a
@@ -114,10 +116,13 @@ func (l *Live) Storms() ([]Counted, error) {
 	}
 	var out []Counted
 	left := false
-	for _, name := range []string{"storms", "storms_any", "storms_rest"} {
+	for _, name := range []string{"storms", "storms_any", "storms_kind", "storms_rest"} {
 		got, more, err := l.takeStorms(l.coll.Maps[name], uint8(working))
 		if err != nil {
 			return out, err
+		}
+		for i := range got {
+			got[i].Merged = name == "storms_rest"
 		}
 		out = append(out, got...)
 		left = left || more
@@ -125,7 +130,8 @@ func (l *Live) Storms() ([]Counted, error) {
 	if !left {
 		l.storms.made = now
 	}
-	if err := side.Set(1 - working&1); err != nil {
+	rests := l.coll.Variables[[]string{"used_1", "used_0"}[working&1]]
+	if err := errors.Join(rests.Set(kernelEntries{}), side.Set(1-working&1)); err != nil {
 		return out, fmt.Errorf("turn storms: %w", err)
 	}
 	return out, nil
@@ -153,7 +159,7 @@ func (l *Live) takeStorms(m *ebpf.Map, working uint8) (out []Counted, left bool,
 		}
 		keys[i].Side = 0
 		if values[i].Count > 0 {
-			out = append(out, Counted{keys[i], values[i]})
+			out = append(out, Counted{Key: keys[i], Count: values[i]})
 		}
 	}
 	return out, left, nil

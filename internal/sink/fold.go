@@ -29,10 +29,11 @@ type groupKey struct {
 	remote    netip.Prefix
 	port      uint16 // of the side that was connected to
 	ours      bool   // that is the local one
+	merged    bool
 }
 
 func keyOf(s *event.Storm) groupKey {
-	k := groupKey{direction: s.Direction, cause: s.Cause, remote: s.Remote, port: s.RemotePort}
+	k := groupKey{direction: s.Direction, cause: s.Cause, remote: s.Remote, port: s.RemotePort, merged: s.Merged}
 	if s.LocalPort != 0 {
 		k.port, k.ours = s.LocalPort, true
 	}

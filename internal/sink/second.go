@@ -38,6 +38,9 @@ func second(r *event.Reset) string {
 // stormSecond is the same for a count.
 func stormSecond(s *event.Storm) string {
 	var parts []string
+	if s.Merged {
+		parts = append(parts, "Counted without their processes: more kinds of resets at once than the kernel side can tell apart.")
+	}
 	if s.Effect != nil && (*s.Effect == event.EffectIgnored || *s.Effect == event.EffectUnknown) {
 		parts = append(parts, sentence("effect: "+string(*s.Effect)))
 	}
