@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type segment struct {
 // into a TUN device of the bench's network namespace, and hears what the kernel
 // answers.
 type speaker struct {
+	ctx    context.Context
 	device *os.File
 	addr   netip.Addr     // its own
 	resets map[tuple4]int // RSTs of the kernel that it heard: a witness for the lab's own test
@@ -50,7 +52,7 @@ func (b *Bench) speaker() *speaker {
 	w := b.ownHome()
 	addrs := tunAddresses[b.place == IPv6 || b.place == Veth6]
 	near, far := netip.MustParseAddr(addrs[0]), netip.MustParseAddr(addrs[1])
-	s := &speaker{addr: far, resets: map[tuple4]int{}}
+	s := &speaker{ctx: b.ctx, addr: far, resets: map[tuple4]int{}}
 	var err error
 	if s.device, err = openTUN(w.PID); err != nil {
 		fail("TUN device: %w: %w", ErrUnavailable, err)
@@ -111,15 +113,19 @@ func (s *speaker) note(g segment) {
 
 // hear waits for a segment of the kernel's.
 func (s *speaker) hear(what string, ok func(segment) bool) segment {
-	g, err := s.listen(patience, ok)
+	began := time.Now()
+	g, err := s.listen(limit(s.ctx), ok)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = overdue(began, "a segment")
+	}
 	if err != nil {
 		fail("no %s came from the kernel: %w", what, err)
 	}
 	return g
 }
 
-func (s *speaker) listen(wait time.Duration, ok func(segment) bool) (segment, error) {
-	if err := s.device.SetReadDeadline(time.Now().Add(wait)); err != nil {
+func (s *speaker) listen(until time.Time, ok func(segment) bool) (segment, error) {
+	if err := s.device.SetReadDeadline(until); err != nil {
 		return segment{}, err
 	}
 	for buf := make([]byte, 64<<10); ; {
@@ -138,7 +144,7 @@ func (s *speaker) listen(wait time.Duration, ok func(segment) bool) (segment, er
 
 // drain reads what the kernel has said so far, and a little longer.
 func (s *speaker) drain() {
-	if _, err := s.listen(30*time.Millisecond, func(segment) bool { return false }); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := s.listen(time.Now().Add(30*time.Millisecond), func(segment) bool { return false }); !errors.Is(err, os.ErrDeadlineExceeded) {
 		fail("read from the TUN device: %w", err)
 	}
 }
