@@ -3,10 +3,12 @@ package lab
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -61,6 +63,9 @@ func (b *Bench) speaker() *speaker {
 	bits := map[bool]string{false: "/24", true: "/64"}[near.Is6()]
 	w.doStr("up", -1, tunDevice)
 	w.doStr("address", -1, tunDevice+" "+near.String()+bits)
+	if near.Is6() {
+		w.awaitRoute(near)
+	}
 	w.Addr = near.String()
 	b.wires = append(b.wires, s)
 	return s
@@ -99,6 +104,25 @@ func openTUN(pid int) (f *os.File, err error) {
 }
 
 // say writes one segment.
+// awaitRoute waits until packets to an IPv6 address are taken in: the kernel
+// makes its route in a work of its own (net/ipv6/addrconf.c: addrconf_dad_work),
+// and the speaker, unlike a kernel, sends each segment once.
+func (w *Worker) awaitRoute(addr netip.Addr) {
+	bits := addr.As16()
+	route := hex.EncodeToString(bits[:]) + " 80 "
+	began := time.Now()
+	for end := limit(w.ctx); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/ipv6_route", w.PID))
+		if err != nil {
+			fail("%s: routes: %w", w.Comm, err)
+		}
+		if strings.Contains(string(b), route) {
+			return
+		}
+	}
+	fail("%w", overdue(began, "a route to %v", addr))
+}
+
 func (s *speaker) say(g segment) {
 	if _, err := s.device.Write(g.packet()); err != nil {
 		fail("write a segment into the TUN device: %w", err)
