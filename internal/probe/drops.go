@@ -63,7 +63,8 @@ func (l *Live) TendDrops(now time.Time) {
 		if len(d.gaps) > maxGaps {
 			d.gaps = append(d.gaps[:1], d.gaps[2:]...)
 		}
-		l.log.Warn().Float64("drops_per_second", rate).Dur("for", d.rest).Msg("resets that the kernel does not accept are not watched for a while: " + floodOfDrops)
+		l.log.Warn().Msgf("resets that the kernel does not accept are not watched for %v: %s, about %.0f thousand a second",
+			d.rest.Round(time.Second), floodOfDrops, rate/1000)
 	case rate < dropLimit/10:
 		d.rest = d.rest * 9 / 10
 	}

@@ -35,6 +35,9 @@ type Options struct {
 	// Rate is about how many records a second are told in full; the others are
 	// counted in storms. 0: no bound.
 	Rate uint32
+
+	// edit changes what is loaded: tests make maps small with it.
+	edit func(*ebpf.CollectionSpec)
 }
 
 // Live is an attached tracer.
@@ -81,6 +84,9 @@ func Open(opts Options) (*Live, error) {
 	spec, err := loadKernel()
 	if err != nil {
 		return nil, fmt.Errorf("read embedded programs: %w", err)
+	}
+	if opts.edit != nil {
+		opts.edit(spec)
 	}
 	if err := setConstants(spec, opts, &l.names); err != nil {
 		return nil, err
