@@ -60,19 +60,24 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Optio
 			l.states = append(l.states, st)
 			continue
 		}
-		for _, c := range h.Candidates {
-			if st.Err = l.attach(spec, kernel, h.Name, c); st.Err == nil {
-				st.Attached, st.Program = true, c.Program
-				break
-			}
-			l.log.Debug().Err(st.Err).Str("hook", h.Name).Str("program", c.Program).Msg("candidate not attached")
-		}
+		l.attachFirst(spec, kernel, &st)
 		if !st.Attached && h.Required && missing == nil {
 			missing = fmt.Errorf("%w: %s (%s; needs Linux %s or later): %w", ErrRequiredHook, h.Name, h.Purpose, h.Since, st.Err)
 		}
 		l.states = append(l.states, st)
 	}
 	return missing
+}
+
+// attachFirst attaches the first candidate that this kernel takes.
+func (l *Live) attachFirst(spec *ebpf.CollectionSpec, kernel *btf.Spec, st *HookState) {
+	for _, c := range st.Hook.Candidates {
+		if st.Err = l.attach(spec, kernel, st.Hook.Name, c); st.Err == nil {
+			st.Attached, st.Program = true, c.Program
+			return
+		}
+		l.log.Debug().Err(st.Err).Str("hook", st.Hook.Name).Str("program", c.Program).Msg("candidate not attached")
+	}
 }
 
 // request tells whether the hook for every packet is asked for and needed.
@@ -102,20 +107,10 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 			return fmt.Errorf("tracepoint %s has %d arguments on this kernel, %d are needed", c.Target, n, c.Args)
 		}
 	}
-	one := spec.Copy()
-	one.Programs = map[string]*ebpf.ProgramSpec{c.Program: spec.Programs[c.Program]}
-	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps, Cache: l.types})
-	if err != nil && c.Kind == "fentry" {
-		// The library's words for it would be about memory limits.
-		l.log.Debug().Err(err).Str("program", c.Program).Msg("not loaded")
-		return fmt.Errorf("this kernel has no function %s, or lets no BPF program attach to its functions (fentry)", c.Target)
-	}
+	prog, err := l.load(spec, c)
 	if err != nil {
-		return fmt.Errorf("load %s: %w", c.Program, err)
+		return err
 	}
-	l.extra = append(l.extra, coll)
-	prog := coll.Programs[c.Program]
-	l.progs[c.Program] = prog
 	switch c.Kind {
 	case "tp_btf", "fentry":
 		lnk, err := link.AttachTracing(link.TracingOptions{Program: prog})
@@ -134,6 +129,32 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 		return l.measureHZ(prog)
 	}
 	return nil
+}
+
+// load gives the candidate's program, loaded once.
+func (l *Live) load(spec *ebpf.CollectionSpec, c Candidate) (*ebpf.Program, error) {
+	if prog := l.progs[c.Program]; prog != nil {
+		return prog, nil
+	}
+	one := spec.Copy()
+	one.Programs = map[string]*ebpf.ProgramSpec{c.Program: spec.Programs[c.Program]}
+	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps, Cache: l.types})
+	switch {
+	case err != nil && c.Kind == "fentry":
+		return nil, l.unreachable(c, err)
+	case err != nil:
+		return nil, fmt.Errorf("load %s: %w", c.Program, err)
+	}
+	l.extra = append(l.extra, coll)
+	l.progs[c.Program] = coll.Programs[c.Program]
+	return l.progs[c.Program], nil
+}
+
+// unreachable says why a function has no hook: the library's words for it would
+// be about memory limits.
+func (l *Live) unreachable(c Candidate, err error) error {
+	l.log.Debug().Err(err).Str("program", c.Program).Msg("not attached to its function")
+	return fmt.Errorf("this kernel has no function %s, or lets no BPF program attach to its functions (fentry)", c.Target)
 }
 
 // firstWalk gives sockets that are older than rstwhy their owners.
