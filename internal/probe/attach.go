@@ -3,6 +3,8 @@ package probe
 import (
 	"fmt"
 	"os"
+	"runtime"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -107,6 +109,9 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 			return fmt.Errorf("tracepoint %s has %d arguments on this kernel, %d are needed", c.Target, n, c.Args)
 		}
 	}
+	if c.Kind == "kprobe" && !slices.Contains(registersKnown, runtime.GOARCH) {
+		return fmt.Errorf("%s reads registers, and those of %s are not known", c.Program, runtime.GOARCH)
+	}
 	prog, err := l.load(spec, c)
 	if err != nil {
 		return err
@@ -116,6 +121,12 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 		lnk, err := link.AttachTracing(link.TracingOptions{Program: prog})
 		if err != nil {
 			return fmt.Errorf("attach %s: %w", c.Program, err)
+		}
+		l.links[hook] = lnk
+	case "kprobe":
+		lnk, err := link.Kprobe(c.Target, prog, nil)
+		if err != nil {
+			return l.unreachable(c, err)
 		}
 		l.links[hook] = lnk
 	case "iter":
@@ -131,6 +142,10 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 	return nil
 }
 
+// registersKnown are the architectures whose arguments a kprobe finds
+// (bpf/refused.h).
+var registersKnown = []string{"amd64", "arm64"}
+
 // load gives the candidate's program, loaded once.
 func (l *Live) load(spec *ebpf.CollectionSpec, c Candidate) (*ebpf.Program, error) {
 	if prog := l.progs[c.Program]; prog != nil {
@@ -140,7 +155,7 @@ func (l *Live) load(spec *ebpf.CollectionSpec, c Candidate) (*ebpf.Program, erro
 	one.Programs = map[string]*ebpf.ProgramSpec{c.Program: spec.Programs[c.Program]}
 	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps, Cache: l.types})
 	switch {
-	case err != nil && c.Kind == "fentry":
+	case err != nil && (c.Kind == "fentry" || c.Kind == "kprobe"):
 		return nil, l.unreachable(c, err)
 	case err != nil:
 		return nil, fmt.Errorf("load %s: %w", c.Program, err)
@@ -151,10 +166,10 @@ func (l *Live) load(spec *ebpf.CollectionSpec, c Candidate) (*ebpf.Program, erro
 }
 
 // unreachable says why a function has no hook: the library's words for it would
-// be about memory limits.
+// be about memory limits, or names of system calls.
 func (l *Live) unreachable(c Candidate, err error) error {
 	l.log.Debug().Err(err).Str("program", c.Program).Msg("not attached to its function")
-	return fmt.Errorf("this kernel has no function %s, or lets no BPF program attach to its functions (fentry)", c.Target)
+	return fmt.Errorf("this kernel has no function %s, or lets no BPF program attach to its functions (fentry, kprobe)", c.Target)
 }
 
 // firstWalk gives sockets that are older than rstwhy their owners.

@@ -22,7 +22,7 @@ type Hook struct {
 // Candidate is one program that can serve a hook.
 type Candidate struct {
 	Program string // name in bpf/reset.bpf.c
-	Kind    string // tp_btf, fentry, iter or syscall
+	Kind    string // tp_btf, fentry, kprobe, iter or syscall
 	Target  string // tracepoint, function or iterator
 	Args    int    // arguments that the tracepoint must have in the kernel's BTF; 0: any
 }
@@ -116,6 +116,7 @@ var Hooks = []Hook{
 		Since:   "5.11",
 		Candidates: []Candidate{
 			{Program: "reject4__nf_send_reset", Kind: "fentry", Target: "nf_send_reset"},
+			{Program: "kprobe4__nf_send_reset", Kind: "kprobe", Target: "nf_send_reset"},
 		},
 	},
 	{
@@ -127,6 +128,7 @@ var Hooks = []Hook{
 		Since:   "5.11",
 		Candidates: []Candidate{
 			{Program: "reject6__nf_send_reset6", Kind: "fentry", Target: "nf_send_reset6"},
+			{Program: "kprobe6__nf_send_reset6", Kind: "kprobe", Target: "nf_send_reset6"},
 		},
 	},
 	{
