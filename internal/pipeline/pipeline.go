@@ -180,6 +180,7 @@ func (s *session) turn(in *probe.Record) error {
 	}
 	s.announce = min(s.announce+10, 200)
 	s.live.TendDrops(time.Now())
+	s.live.TendLate(time.Now())
 	s.tick(watermark, bootNow(), false)
 	s.between(time.Now())
 	return s.flush()

@@ -19,6 +19,7 @@ type kernelSide interface {
 	Counts() probe.Counts
 	MissedStates() uint64
 	TendDrops(time.Time)
+	TendLate(time.Time)
 	Gaps(time.Time) []event.Gap
 	Storms() ([]probe.Counted, error)
 	NetNSHits() (map[uint32]probe.Hits, error)

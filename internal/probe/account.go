@@ -105,7 +105,9 @@ func (l *Live) Detach() {
 		lnk.Close()
 	}
 	clear(l.links)
-	l.drops.end(time.Now())
+	now := time.Now()
+	l.drops.gaps.end(now)
+	l.late.end(now)
 	// Programs that run on another CPU right now end within microseconds; the
 	// link's release does not wait for them.
 	time.Sleep(5 * time.Millisecond)

@@ -382,6 +382,8 @@ const (
 	kernelProgEmptyInetSockSetState  = "empty__inet_sock_set_state"
 	kernelProgEmptyKfreeSkb          = "empty__kfree_skb"
 	kernelProgIterTaskFile           = "iter__task_file"
+	kernelProgKprobe4NfSendReset     = "kprobe4__nf_send_reset"
+	kernelProgKprobe6NfSendReset6    = "kprobe6__nf_send_reset6"
 	kernelProgReasonKfreeSkb         = "reason__kfree_skb"
 	kernelProgReject4NfSendReset     = "reject4__nf_send_reset"
 	kernelProgReject6NfSendReset6    = "reject6__nf_send_reset6"
@@ -477,6 +479,8 @@ type kernelProgramSpecs struct {
 	EmptyInetSockSetState  *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
 	EmptyKfreeSkb          *ebpf.ProgramSpec `ebpf:"empty__kfree_skb"`
 	IterTaskFile           *ebpf.ProgramSpec `ebpf:"iter__task_file"`
+	Kprobe4NfSendReset     *ebpf.ProgramSpec `ebpf:"kprobe4__nf_send_reset"`
+	Kprobe6NfSendReset6    *ebpf.ProgramSpec `ebpf:"kprobe6__nf_send_reset6"`
 	ReasonKfreeSkb         *ebpf.ProgramSpec `ebpf:"reason__kfree_skb"`
 	Reject4NfSendReset     *ebpf.ProgramSpec `ebpf:"reject4__nf_send_reset"`
 	Reject6NfSendReset6    *ebpf.ProgramSpec `ebpf:"reject6__nf_send_reset6"`
@@ -656,6 +660,8 @@ type kernelPrograms struct {
 	EmptyInetSockSetState  *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
 	EmptyKfreeSkb          *ebpf.Program `ebpf:"empty__kfree_skb"`
 	IterTaskFile           *ebpf.Program `ebpf:"iter__task_file"`
+	Kprobe4NfSendReset     *ebpf.Program `ebpf:"kprobe4__nf_send_reset"`
+	Kprobe6NfSendReset6    *ebpf.Program `ebpf:"kprobe6__nf_send_reset6"`
 	ReasonKfreeSkb         *ebpf.Program `ebpf:"reason__kfree_skb"`
 	Reject4NfSendReset     *ebpf.Program `ebpf:"reject4__nf_send_reset"`
 	Reject6NfSendReset6    *ebpf.Program `ebpf:"reject6__nf_send_reset6"`
@@ -676,6 +682,8 @@ func (p *kernelPrograms) Close() error {
 		p.EmptyInetSockSetState,
 		p.EmptyKfreeSkb,
 		p.IterTaskFile,
+		p.Kprobe4NfSendReset,
+		p.Kprobe6NfSendReset6,
 		p.ReasonKfreeSkb,
 		p.Reject4NfSendReset,
 		p.Reject6NfSendReset6,
