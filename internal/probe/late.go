@@ -57,12 +57,10 @@ func (h *lateHook) look(module uint64, last time.Time) (try bool) {
 	}
 	if module != h.module {
 		h.module, h.failed, h.attached = module, 0, false
-		why := justLoaded(h.hook.Module)
-		if module == 0 {
-			why = notLoaded(h.hook.Module).Error()
-		}
 		h.gaps.end(last)
-		h.gaps.begin(h.hook, why, last)
+		if module != 0 { // without it no rule rejects, and nothing is missed
+			h.gaps.begin(h.hook, justLoaded(h.hook.Module), last)
+		}
 	}
 	return module != 0 && h.failed < lateTries
 }
@@ -102,11 +100,12 @@ func (l *Live) expectLate(kernel *btf.Spec, now time.Time) {
 			h.attached, h.pins = true, pins(st)
 			continue
 		}
-		switch {
-		case h.module != 0:
+		if h.module == 0 && !inKernel(kernel, st.Hook.Candidates[0].Target) {
+			st.Err = notLoaded(st.Hook.Module) // no rule rejects, and nothing is missed
+			continue
+		}
+		if h.module != 0 {
 			h.failed = 1
-		case !inKernel(kernel, st.Hook.Candidates[0].Target):
-			st.Err = notLoaded(st.Hook.Module)
 		}
 		h.gaps.begin(h.hook, st.Err.Error(), now)
 	}
