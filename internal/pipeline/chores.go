@@ -29,6 +29,7 @@ func (s *session) housekeeping(now uint64) {
 	if now == endOfTime {
 		return
 	}
+	s.turnStorms(now)
 	s.twins.expire(now) // once a second would double what is held of a storm
 	if now-s.chores < 1e9 && s.chores != 0 {
 		return
