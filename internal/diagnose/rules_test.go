@@ -113,7 +113,7 @@ func TestConditionsUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all strings.Builder
-	for _, f := range []string{"zookeeper.go", "zookeeper_more.go", "general.go"} {
+	for _, f := range []string{"zookeeper.go", "zookeeper_more.go", "zookeeper_port.go", "zookeeper_session.go", "general.go"} {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)

@@ -10,8 +10,10 @@ const zkJIRA = "https://issues.apache.org/jira/browse/"
 // after exactly one connection request. On the client's host the counters say
 // less, and the server's own answer decides.
 var zookeeperRules = []Rule{
-	zk1702, zkNotServing, zkMaxConnections, zkNewline, zkDeadPort, zkClientKilled,
-	zkLateServerData, zkTLSOrGarbage, zkCClientClose, zkOldServer, zkRemainder,
+	zkQuorumPort, zkDeadPort, zkClientKilled, zkServerEnded, zkHealthCheck, zkProbeClosedEarly,
+	zk1702, zkTLSStore, zkPlaintextOnTLS, zkNotServing, zkMaxConnections, zkNewline, zkCClientClose,
+	zkClientStalled, zkOversize, zkAuthFailed, zkSessionEnded, zkLateServerData, zkLateClientData, zkTLSOrGarbage,
+	zkServerRestarted, zkOldServer, zkClientReset, zkRemainder,
 }
 
 // onServer and onClient are the grounds that most cases share.
@@ -54,6 +56,11 @@ var zk1702 = Rule{
 		{nil, "Java NIO client: use ZooKeeper 3.4.6 or later in the client; Netty client: no release has the fix, use the NIO client where TLS is not needed"},
 		{nil, "find out why its sessions expire: garbage collection pauses, session timeouts, network stalls"},
 	},
+	Raise: []Line{
+		{[]Condition{localServer, not(nothingAcked)}, "a reset of the same client at which it had acknowledged nothing proves it; rstwhy on the client's host tells its library"},
+		{[]Condition{localClient}, "rstwhy trace -L {server.port} on the server's host: what the server had read when it closed is the proof"},
+		{[]Condition{localClient, clientUnknown}, "the version of the client library, and whether it uses NIO or Netty"},
+	},
 	Sources: []string{zkJIRA + "ZOOKEEPER-1702 (fixed in 3.4.6 and 3.5.0 for NIO)"},
 }
 
@@ -74,6 +81,10 @@ var zkNotServing = Rule{
 	Do: []Line{
 		{nil, "ask the server: rstwhy zk {server}"},
 		{nil, "see whether the ensemble has a quorum: look for 'LOOKING' and 'Notification' in the server's log, and check that a majority of the server.N lines of zoo.cfg is up and reachable on its two ports"},
+	},
+	Raise: []Line{
+		{[]Condition{not(notServing)}, "the server's own answer within a minute of the reset: rstwhy zk {server}"},
+		{[]Condition{localClient}, "rstwhy trace -L {server.port} on the server's host: it has read 4 bytes of each request"},
 	},
 	Sources: []string{"ZooKeeper: NIOServerCnxn.readLength ('ZooKeeperServer not running')"},
 }
@@ -101,6 +112,10 @@ var zkMaxConnections = Rule{
 		{[]Condition{localClient}, "ask from this address: rstwhy zk {server}; if that is reset too, the limit is reached"},
 		{nil, "find the client that leaks connections before raising the limit"},
 	},
+	Raise: []Line{
+		{nil, "'Too many connections from' in the server's log proves it"},
+		{[]Condition{localClient}, "rstwhy trace -L {server.port} on the server's host: it has read no byte of the request"},
+	},
 	Sources: []string{"ZooKeeper: NIOServerCnxnFactory (maxClientCnxns)", zkJIRA + "ZOOKEEPER-1504"},
 }
 
@@ -119,6 +134,9 @@ var zkNewline = Rule{
 	Do: []Line{
 		{nil, "send the four bytes alone: printf srvr | nc, not echo srvr | nc; or rstwhy zk {server}"},
 		{[]Condition{localServer}, "find the monitor on {peer.host} that asks (health checks, telegraf)"},
+	},
+	Raise: []Line{
+		{nil, "a packet capture of one such connection: tcpdump -X 'tcp port {server.port} and host {peer.host}' shows the word"},
 	},
 	Sources: []string{"ZooKeeper: NIOServerCnxn.checkFourLetterWord reads four bytes", "Linux net/ipv4/tcp.c: __tcp_close"},
 }
