@@ -74,6 +74,9 @@ var (
 
 	// JDK 11 and later close later: the reset may come as data after shutdown.
 	serverClosed = causeIn(UnreadData, DataAfterShutdown)
+	// What a process's own end of a connection, or its death, brings.
+	gaveUp    = causeIn(UnreadData, LingerZero, LateData, DataAfterShutdown, StaleSegment, GoneConnection, ListenerClosed)
+	peerReset = causeIn(PeerReset, SentToClosedPeer, PeerResetAfterEOF, PeerResetAfterClose, PeerResetTimewait)
 	// In LAST_ACK the peer's FIN came first too: a client that closes on it can
 	// be reset then.
 	peerEnded = Condition{"the peer ended the connection", func(r *event.Reset) bool {
@@ -123,11 +126,10 @@ var (
 	somethingReceived = least("received bytes", gotBytes, 1)
 	established       = Condition{"the server had answered the connection request", func(r *event.Reset) bool {
 		if r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleServer {
-			return responseOrMore.Test(r) && least("", consumed, 48).Test(r)
+			return least("", sent, 40).Test(r) && least("", consumed, 48).Test(r)
 		}
 		return least("", consumed, 40).Test(r)
 	}}
-	responseOrMore  = least("sent bytes", sent, 40)
 	moreThanAnswer  = least("sent bytes", sent, 42)
 	authAnswered    = among("sent bytes", sent, 60, 61)
 	lengthOfRequest = least("bytes that the local process read", consumed, 52)

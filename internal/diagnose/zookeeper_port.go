@@ -11,8 +11,10 @@ var zkQuorumPort = Rule{
 	ID:    "zookeeper-quorum-port",
 	Title: "the reset is between members of the ensemble, not of a client",
 	Cases: []Case{
-		{"refused", []Condition{ensemblePort, causeIn(ConnectRefused, ClosedPort)}, event.Proven},
-		{"ended", []Condition{ensemblePort, not(causeIn(ConnectRefused, ClosedPort, FirewallReject, ResetNotSentHere))}, event.Likely},
+		{"host of the member that asks", []Condition{ensemblePort, resetReceived, causeIn(ConnectRefused)}, event.Proven},
+		{"host of the member that is asked", []Condition{ensemblePort, resetSent, causeIn(ClosedPort)}, event.Proven},
+		{"the member that ended the connection", []Condition{ensemblePort, resetSent, gaveUp}, event.Likely},
+		{"the other member", []Condition{ensemblePort, resetReceived, peerReset}, event.Likely},
 	},
 	Because: []Line{
 		{[]Condition{causeIn(ConnectRefused)}, "the attempt to reach the member at {peer} was refused: nobody listens there"},
@@ -34,7 +36,7 @@ var zkTLSStore = Rule{
 	ID:    "zookeeper-tls-store",
 	Title: "the TLS port closes every connection at once: its key or trust store is likely broken",
 	Cases: []Case{
-		{"server's host", []Condition{localServer, securePort, resetSent, serverClosed, notKilled, readNothing, nothingSent, somethingReceived}, event.Likely},
+		{"server's host", []Condition{localServer, securePort, resetSent, serverClosed, notKilled, mayBeZooKeeper, readNothing, nothingSent, somethingReceived}, event.Likely},
 	},
 	Because: []Line{
 		{nil, "port {server.port} is the server's secureClientPort, and the server closed without reading a byte of the {received} that had come, nor answering"},
@@ -55,7 +57,7 @@ var zkPlaintextOnTLS = Rule{
 	ID:    "zookeeper-plaintext-on-tls",
 	Title: "a client speaks plain text to the TLS port",
 	Cases: []Case{
-		{"server's host", []Condition{localServer, securePort, resetSent, serverClosed, notKilled, requestReceived}, event.Likely},
+		{"server's host", []Condition{localServer, securePort, resetSent, serverClosed, notKilled, mayBeZooKeeper, requestReceived}, event.Likely},
 		{"client's host", []Condition{localClient, resetReceived, peerEnded, requestSent, tlsOnly}, event.Likely},
 	},
 	Because: []Line{
@@ -79,7 +81,7 @@ var zkHealthCheck = Rule{
 	Harmless: true,
 	Cases: []Case{
 		{"client's host", []Condition{localClient, resetSent, causeIn(LingerZero), notKilled, wordOrNothingSent}, event.Likely},
-		{"server's host", []Condition{localServer, resetReceived, causeIn(PeerReset, PeerResetBeforeAccept), nothingReceived, nothingSent, youngOnly}, event.Likely},
+		{"server's host", []Condition{localServer, resetReceived, causeIn(PeerReset, PeerResetBeforeAccept), notKilled, nothingReceived, nothingSent, youngOnly}, event.Likely},
 	},
 	Because: []Line{
 		{[]Condition{localClient}, "the process had set SO_LINGER to 0 and closed after it had sent {sent}: less than a connection request"},
@@ -100,8 +102,8 @@ var zkProbeClosedEarly = Rule{
 	Title:    "a monitor sent a four-letter word and did not read the answer to its end: harmless",
 	Harmless: true,
 	Cases: []Case{
-		{"client's host", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, wordSentOnly, someUnread}, event.Likely},
-		{"server's host", []Condition{localServer, resetReceived, wordReceived}, event.Likely},
+		{"client's host", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, plainApache, wordSentOnly, someUnread}, event.Likely},
+		{"server's host", []Condition{localServer, resetReceived, peerReset, notKilled, plainApache, wordReceived}, event.Likely},
 	},
 	Because: []Line{
 		{[]Condition{localClient}, "the process sent {sent}, a four-letter word by its size, and closed with {unread} of the answer unread"},

@@ -6,8 +6,8 @@ var zkServerEnded = Rule{
 	ID:    "zookeeper-server-killed",
 	Title: "the ZooKeeper server's process ended with the connection open",
 	Cases: []Case{
-		{"server's host, killed", []Condition{localServer, resetSent, killed, ownerProven}, event.Proven},
-		{"server's host", []Condition{localServer, resetSent, not(notKilled)}, event.Likely},
+		{"server's host, killed", []Condition{localServer, resetSent, gaveUp, killed, ownerProven}, event.Proven},
+		{"server's host", []Condition{localServer, resetSent, gaveUp, not(notKilled)}, event.Likely},
 	},
 	Because: []Line{
 		{nil, "{ending}"},
@@ -127,7 +127,7 @@ var zkLateClientData = Rule{
 	ID:    "zookeeper-late-client-data",
 	Title: "bytes of the client came after the server had closed the connection: an echo of that close",
 	Cases: []Case{
-		{"server's host", []Condition{localServer, resetSent, causeIn(LateData, StaleSegment, GoneConnection, DataAfterShutdown), notKilled}, event.Likely},
+		{"server's host", []Condition{localServer, resetSent, causeIn(LateData, StaleSegment, GoneConnection, DataAfterShutdown), notKilled, mayBeZooKeeper}, event.Likely},
 	},
 	Because: []Line{
 		{nil, "a segment of {peer.host} came for a connection that the server no longer had"},
@@ -147,7 +147,7 @@ var zkClientReset = Rule{
 	ID:    "zookeeper-client-reset",
 	Title: "the client's host reset the connection: a C client's close, or a killed or stalled client",
 	Cases: []Case{
-		{"server's host", []Condition{localServer, resetReceived, causeIn(PeerReset, SentToClosedPeer, PeerResetAfterEOF, PeerResetAfterClose, PeerResetTimewait)}, event.Possible},
+		{"server's host", []Condition{localServer, resetReceived, peerReset, notKilled, mayBeZooKeeper}, event.Possible},
 	},
 	Because: []Line{
 		{nil, "the reset came from {peer.host}; the server had received {received} and sent {sent}"},
