@@ -45,7 +45,7 @@ func outcomeIn(outcomes ...event.Outcome) Condition {
 // portKind holds where the server is known to use the port for that.
 func portKind(kinds ...event.PortKind) Condition {
 	return Condition{fmt.Sprintf("the server's port is one of %v", kinds), func(r *event.Reset) bool {
-		return r.ZooKeeper != nil && slices.Contains(kinds, r.ZooKeeper.PortKind)
+		return r.ZooKeeper != nil && r.ZooKeeper.PortKind != nil && slices.Contains(kinds, *r.ZooKeeper.PortKind)
 	}}
 }
 

@@ -192,7 +192,7 @@ const (
 // PortKind is what a ZooKeeper server uses a port for.
 type PortKind string
 
-// Kinds of ports, as the configuration names them; empty where it is not known.
+// Kinds of ports, as the configuration names them.
 const (
 	PortClient       PortKind = "client"        // clientPort
 	PortSecureClient PortKind = "secure-client" // secureClientPort: TLS
@@ -242,7 +242,7 @@ type ZooKeeper struct {
 	Server *Server `json:"server"` // the server at either end
 	Client *Client `json:"client"` // the client library, null where unknown
 
-	PortKind PortKind `json:"port_kind"` // what the server uses the port for; empty where that is not known
+	PortKind *PortKind `json:"port_kind"` // what the server uses the port for; null where that is not known
 }
 
 // Reset is the finished record of one TCP reset.
