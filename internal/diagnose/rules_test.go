@@ -185,6 +185,19 @@ func TestHostileVersion(t *testing.T) {
 	}
 }
 
+// TestCatalogue: each rule about ZooKeeper is in the catalogue, once.
+func TestCatalogue(t *testing.T) {
+	var b strings.Builder
+	if err := WriteZooKeeper(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range zookeeperRules {
+		if n := strings.Count(b.String(), "\n## "+r.ID+"\n"); n != 1 {
+			t.Errorf("rule %s is %d times in the catalogue", r.ID, n)
+		}
+	}
+}
+
 func TestMarkdown(t *testing.T) {
 	var b strings.Builder
 	for _, write := range []func(io.Writer) error{WriteCauses, WriteRules} {
