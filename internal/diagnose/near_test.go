@@ -33,7 +33,6 @@ func plainPort(rule, file string, r *event.Reset) bool {
 	}, rule)
 }
 
-
 // readsBytes: rules that argue with byte counts or with Apache's code.
 func readsBytes(rule, _ string, _ *event.Reset) bool {
 	return !slices.Contains([]string{"zookeeper-dead-port", "zookeeper-client-killed", "zookeeper-late-server-data", "zookeeper-network-or-server",
