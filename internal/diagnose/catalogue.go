@@ -29,6 +29,7 @@ var zkCatalogue = []zkEntry{
 	{"zookeeper-quorum-port", "either member", "refused SYNs to 3888 for each election round while a member is down; resets with few unread bytes on 2888 and 3888 at leader changes", "all versions"},
 	{"zookeeper-client-killed", "client", "unread bytes at the end of a process that a signal ended", "all versions"},
 	{"zookeeper-client-stalled", "client", "many unread bytes in an established session, closed by the SendThread after the server's FIN", "all versions; Java clients from 3.9.3 on give up without asking a server (ZOOKEEPER-4508)"},
+	{"zookeeper-oversize-answer", "client", "much of an answer unread when the client closes, right after it had asked", "Java clients; jute.maxbuffer of 4 MiB up to 3.5, 1 MiB from 3.6 on"},
 	{"zookeeper-server-killed", "server", "unread bytes at the end of the server's process", "all versions"},
 	{"zookeeper-server-restarted", "server", "the peer's reset, then refused connections at its port", "all versions"},
 	{"zookeeper-oversize-request", "server", "the connection request, n requests and 4 bytes consumed, a large rest unread; one RST+ACK and up to 22 RSTs", "limit of 1048575 bytes on servers; large-request limits of another kind from 3.6.0"},
@@ -40,6 +41,7 @@ var zkCatalogue = []zkEntry{
 	{"zookeeper-late-server-data", "client", "the server's last bytes meet a socket that its process had closed: a bare RST without ACK from TIME_WAIT or from no socket", "all versions; C clients up to 3.4 and 3.5.6 at each close"},
 	{"zookeeper-late-client-data", "server", "the echo of a close that came before: a bare RST from the listener or TIME_WAIT", "all versions"},
 	{"zookeeper-client-reset", "client", "a reset that arrives at the server in an established session", "all versions"},
+	{"zookeeper-reset-after-close", "server", "a reset that meets a socket whose process had closed it", "all versions"},
 	{"zookeeper-old-server", "server", "nothing that decides; the server is below 3.5", "see zookeeper-1702"},
 	{"zookeeper-network-or-server", "server, or between", "no known pattern", "all versions"},
 }

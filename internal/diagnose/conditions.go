@@ -102,12 +102,14 @@ var (
 	}}
 	probeReset = outcomeIn(event.OutcomeReset)
 
-	readNothing       = among("bytes that the local process read", consumed, 0)
-	readLength        = among("bytes that the local process read", consumed, 4)
-	readRequest       = among("bytes that the local process read", consumed, 48, 49)
-	requestReceived   = among("received bytes", gotBytes, 48, 49)
-	requestSent       = among("sent bytes", sent, 48, 49)
-	responseUnread    = among("received bytes", gotBytes, 40, 41)
+	readNothing     = among("bytes that the local process read", consumed, 0)
+	readLength      = among("bytes that the local process read", consumed, 4)
+	readRequest     = among("bytes that the local process read", consumed, 48, 49)
+	requestReceived = among("received bytes", gotBytes, 48, 49)
+	requestSent     = among("sent bytes", sent, 48, 49)
+	responseUnread  = Condition{"received bytes are one of [40 41], and nothing was read", func(r *event.Reset) bool {
+		return among("", gotBytes, 40, 41).Test(r) && readNothing.Test(r)
+	}}
 	nothingReceived   = among("received bytes", gotBytes, 0)
 	nothingSent       = among("sent bytes", sent, 0)
 	responseSent      = among("sent bytes", sent, 40, 41)
@@ -130,13 +132,20 @@ var (
 		}
 		return least("", consumed, 40).Test(r)
 	}}
-	moreThanAnswer  = least("sent bytes", sent, 42)
-	authAnswered    = among("sent bytes", sent, 60, 61)
-	lengthOfRequest = least("bytes that the local process read", consumed, 52)
-	largeUnread     = least("unread bytes", unread, 32<<10)
-	largeUnacked    = least("bytes not acknowledged", unacked, 32<<10)
-	tlsOnly         = outcomeIn(event.OutcomeTLSOnly)
-	sendThread      = Condition{"the thread that acted is the Java client's SendThread", func(r *event.Reset) bool {
+	moreThanAnswer   = least("sent bytes", sent, 42)
+	authAnswered     = among("sent bytes", sent, 60, 61)
+	lengthOfRequest  = least("bytes that the local process read", consumed, 52)
+	largeUnread      = least("unread bytes", unread, 8<<10)
+	largeUnacked     = least("bytes not acknowledged", unacked, 4<<10)
+	answerUnread     = least("unread bytes", unread, 1<<10)
+	requestOrMore    = least("sent bytes", sent, 48)
+	responseReceived = among("received bytes", gotBytes, 40, 41)
+	segmentData      = least("bytes of the segment", func(r *event.Reset) event.Number { return r.Evidence.SegmentBytes }, 1)
+	// A session's time-out is 4 s or more, and a client gives up after two thirds
+	// of it without an answer.
+	quiet      = least("nanoseconds since the process last sent data", func(r *event.Reset) event.Number { return r.Evidence.SinceSentNS }, int64(2*time.Second))
+	tlsOnly    = outcomeIn(event.OutcomeTLSOnly)
+	sendThread = Condition{"the thread that acted is the Java client's SendThread", func(r *event.Reset) bool {
 		return r.Thread != nil && strings.Contains(*r.Thread, "-SendThread")
 	}}
 	closeReply   = among("unread bytes", unread, 20)

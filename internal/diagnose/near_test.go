@@ -29,7 +29,7 @@ func clientOrServer(rule, _ string, _ *event.Reset) bool { return rule != "zooke
 // plainPort: rules that do not argue with a TLS port.
 func plainPort(rule, file string, r *event.Reset) bool {
 	return readsBytes(rule, file, r) && !slices.Contains([]string{
-		"zookeeper-tls-store", "zookeeper-plaintext-on-tls", "zookeeper-late-client-data", "zookeeper-client-reset",
+		"zookeeper-tls-store", "zookeeper-plaintext-on-tls", "zookeeper-late-client-data", "zookeeper-client-reset", "zookeeper-reset-after-close",
 	}, rule)
 }
 

@@ -12,8 +12,8 @@ const zkJIRA = "https://issues.apache.org/jira/browse/"
 var zookeeperRules = []Rule{
 	zkQuorumPort, zkDeadPort, zkClientKilled, zkServerEnded, zkHealthCheck, zkProbeClosedEarly,
 	zk1702, zkTLSStore, zkPlaintextOnTLS, zkNotServing, zkMaxConnections, zkNewline, zkCClientClose,
-	zkClientStalled, zkOversize, zkAuthFailed, zkSessionEnded, zkLateServerData, zkLateClientData, zkTLSOrGarbage,
-	zkServerRestarted, zkOldServer, zkClientReset, zkRemainder,
+	zkClientStalled, zkOversizeAnswer, zkOversize, zkAuthFailed, zkSessionEnded, zkLateServerData, zkLateClientData, zkTLSOrGarbage,
+	zkServerRestarted, zkOldServer, zkClientReset, zkResetAfterClose, zkRemainder,
 }
 
 // onServer and onClient are the grounds that most cases share.
@@ -35,6 +35,7 @@ var zk1702 = Rule{
 		{"server's host, answer acknowledged", onServer(readRequest, someUnread, responseSent, not(nothingAcked), not(pingUnread), youngOnly, not(clientFixed)), event.Likely},
 		{"client's host, answer unread", onClient(moreThanRequest, responseUnread, readNothing, answersAsZooKeeper, not(clientFixed)), event.Proven},
 		{"client's host, answer unread, server not confirmed", onClient(moreThanRequest, responseUnread, readNothing, not(answersAsZooKeeper), not(clientFixed)), event.Likely},
+		{"client's host, answer read, affected library", onClient(moreThanRequest, responseReceived, clientAffected), event.Likely},
 		{"client's host, no answer, affected library", onClient(moreThanRequest, nothingReceived, clientAffected, not(notServing), not(probeReset)), event.Likely},
 	},
 	Because: with(
@@ -43,6 +44,7 @@ var zk1702 = Rule{
 		Line{[]Condition{localServer, someAcked}, "the server had answered once ({sent}) and closed over unread bytes; the answer was acknowledged, so their order is not proven"},
 		Line{[]Condition{localServer, not(nothingAcked), not(someAcked)}, "the server had answered once ({sent}) and closed over unread bytes; whether the client had the answer before it sent them is not known"},
 		Line{[]Condition{localClient}, "the client sent {sent}, more than a connection request (48 or 49 bytes), and its process had read {consumed} from the server"},
+		Line{[]Condition{localClient, responseReceived, not(responseUnread)}, "it had received {received}, exactly one answer to a connection request, as when the session has expired"},
 		Line{[]Condition{localClient, responseUnread}, "{received}, the size of one answer to a connection request, lay unread: the operations were sent before it could be read"},
 		Line{[]Condition{clientUnknown}, "the client library is unknown; affected are the Java NIO client up to 3.4.5 and the Netty client of any version"},
 		Line{[]Condition{clientAffected}, "the client library ({client}) is affected"},
@@ -95,7 +97,7 @@ var zkMaxConnections = Rule{
 	Cases: []Case{
 		{"server's host, request already there", onServer(readNothing, requestReceived, nothingSent), event.Likely},
 		{"server's host, before any byte", []Condition{localServer, resetSent, causeIn(LingerZero), notKilled, plainApache, nothingReceived, nothingSent, not(serverOld)}, event.Likely},
-		{"client's host, our own question was dropped too", onClient(among("sent bytes", sent, 0, 48, 49), nothingReceived, probeReset), event.Likely},
+		{"client's host, our own question was dropped too", onClient(among("sent bytes", sent, 0, 48, 49), nothingReceived, probeReset), event.Possible},
 		{"client's host", onClient(requestSent, nothingReceived, not(outcomeIn(event.OutcomeRefused, event.OutcomeNotServing))), event.Possible},
 	},
 	Because: with(
@@ -103,6 +105,7 @@ var zkMaxConnections = Rule{
 		Line{[]Condition{localServer, nothingReceived}, "the server closed with SO_LINGER 0 before a byte was exchanged, as 3.5.0 and later do at accept when the limit is reached (ZOOKEEPER-1504)"},
 		Line{[]Condition{localClient, requestSent}, "the client sent one connection request ({sent}) and got no byte of an answer"},
 		Line{[]Condition{localClient, nothingSent}, "the server ended the connection before a byte was exchanged"},
+		Line{[]Condition{localClient, probeReset}, "a TLS port whose key store is broken does the same to everybody"},
 		Line{[]Condition{localClient, not(probeReset)}, "a server that is not serving, and one that is over its limit, look the same from here"},
 	),
 	Do: []Line{

@@ -45,13 +45,14 @@ var zkClientKilled = Rule{
 
 var zkLateServerData = Rule{
 	ID:       "zookeeper-late-server-data",
-	Title:    "the server's last bytes came after the client had closed: harmless, about one at each close",
+	Title:    "the server's last words came after the client had closed: harmless, about one at each close",
 	Harmless: true,
 	Cases: []Case{
-		{"client's host", []Condition{localClient, resetSent, causeIn(LateData), not(killed), mayBeZooKeeper, least("bytes of the segment", segmentBytes, 1)}, event.Likely},
+		{"client's host", []Condition{localClient, resetSent, causeIn(LateData), not(killed), mayBeZooKeeper, segmentData}, event.Likely},
+		{"client's host, an end without data", []Condition{localClient, resetSent, causeIn(LateData), not(killed), mayBeZooKeeper, not(segmentData)}, event.Likely},
 	},
 	Because: with(
-		Line{nil, "{segment} came when the client's socket was closed already, so nobody could read them"},
+		Line{[]Condition{segmentData}, "{segment} came when the client's socket was closed already, so nobody could read them"},
 	),
 	Do: []Line{
 		{nil, "nothing, if it comes once at each close of a client"},
@@ -62,8 +63,6 @@ var zkLateServerData = Rule{
 	},
 	Sources: []string{"Linux net/ipv4/tcp_minisocks.c: tcp_timewait_state_process", "RFC 1122 4.2.2.13"},
 }
-
-func segmentBytes(r *event.Reset) event.Number { return r.Evidence.SegmentBytes }
 
 var zkTLSOrGarbage = Rule{
 	ID:    "zookeeper-tls-or-garbage",

@@ -58,11 +58,13 @@ var zkPlaintextOnTLS = Rule{
 	Title: "a client speaks plain text to the TLS port",
 	Cases: []Case{
 		{"server's host", []Condition{localServer, securePort, resetSent, serverClosed, notKilled, mayBeZooKeeper, requestReceived}, event.Likely},
-		{"client's host", []Condition{localClient, resetReceived, peerEnded, requestSent, tlsOnly}, event.Likely},
+		{"server's host, more than a request", []Condition{localServer, securePort, resetSent, serverClosed, notKilled, mayBeZooKeeper, nothingSent, not(readNothing), someUnread}, event.Likely},
+		{"client's host", []Condition{localClient, resetReceived, peerEnded, requestOrMore, nothingReceived, tlsOnly}, event.Likely},
 	},
 	Because: []Line{
-		{[]Condition{localServer}, "port {server.port} is the server's secureClientPort, and {received} came, the size of a connection request in plain text; a TLS hello has some hundreds"},
-		{[]Condition{localClient}, "the client sent {sent}, the size of a connection request in plain text; a TLS hello has some hundreds"},
+		{[]Condition{localServer, requestReceived}, "port {server.port} is the server's secureClientPort, and {received} came, the size of a connection request in plain text; a TLS hello has some hundreds"},
+		{[]Condition{localServer, not(requestReceived)}, "port {server.port} is the server's secureClientPort, and the server closed without an answer after it had read {consumed}; to a TLS hello it answers, if only with an alert"},
+		{[]Condition{localClient}, "the client sent {sent} and got no byte of an answer; to a TLS hello the server answers, if only with an alert"},
 		{[]Condition{tlsOnly}, "the server stays silent to plain text, as a TLS port does (asked {asked})"},
 	},
 	Do: []Line{
@@ -102,11 +104,13 @@ var zkProbeClosedEarly = Rule{
 	Title:    "a monitor sent a four-letter word and did not read the answer to its end: harmless",
 	Harmless: true,
 	Cases: []Case{
-		{"client's host", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, plainApache, wordSentOnly, someUnread}, event.Likely},
+		{"client's host", []Condition{localClient, resetSent, causeIn(UnreadData), not(killed), plainApache, wordSentOnly, someUnread}, event.Likely},
+		{"client's host, before the answer", []Condition{localClient, resetSent, causeIn(LateData), not(killed), plainApache, wordSentOnly, segmentData}, event.Likely},
 		{"server's host", []Condition{localServer, resetReceived, peerReset, notKilled, plainApache, wordReceived}, event.Likely},
 	},
 	Because: []Line{
-		{[]Condition{localClient}, "the process sent {sent}, a four-letter word by its size, and closed with {unread} of the answer unread"},
+		{[]Condition{localClient, someUnread}, "the process sent {sent}, a four-letter word by its size, and closed with {unread} of the answer unread"},
+		{[]Condition{localClient, causeIn(LateData)}, "the process sent {sent}, a four-letter word by its size, and closed before {segment} of the answer came"},
 		{[]Condition{localServer}, "{received} had come, a four-letter word by its size, and the client reset the connection after that"},
 	},
 	Do: []Line{

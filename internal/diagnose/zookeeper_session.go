@@ -44,13 +44,15 @@ var zkServerRestarted = Rule{
 
 var zkClientStalled = Rule{
 	ID:    "zookeeper-client-stalled",
-	Title: "the client gave its session up with data of the server unread: it had stalled",
+	Title: "the client gave its session up while data of the server came: it had stalled",
 	Cases: []Case{
-		{"client's host, by the sending thread", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, plainApache, sessionBytes, someUnread, not(closeReply), sendThread}, event.Likely},
-		{"client's host", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, plainApache, sessionBytes, someUnread, not(closeReply), not(clientC)}, event.Possible},
+		{"client's host, data unread", []Condition{localClient, resetSent, causeIn(UnreadData, DataAfterShutdown), notKilled, plainApache, sessionBytes, quiet, not(closeReply), someUnread}, event.Likely},
+		{"client's host, data after its close", []Condition{localClient, resetSent, causeIn(LateData, DataAfterShutdown), notKilled, plainApache, sessionBytes, quiet, segmentData}, event.Possible},
+		{"client's host, by the sending thread", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, plainApache, sessionBytes, someUnread, not(closeReply), sendThread}, event.Possible},
 	},
 	Because: with(
-		Line{nil, "the process closed an established session with {unread} unread; a client that runs freely reads all before it closes"},
+		Line{[]Condition{someUnread}, "the process closed an established session with {unread} unread; a client that runs freely reads all before it closes"},
+		Line{[]Condition{quiet}, "it had sent nothing for {sincesent}: no ping, and no closeSession, which an orderly close begins with"},
 		Line{[]Condition{sendThread}, "the thread that closed is the client library's own (SendThread), which does so when it has heard nothing for two thirds of the session time-out"},
 	),
 	Do: []Line{
@@ -61,6 +63,25 @@ var zkClientStalled = Rule{
 		{nil, "the client's log line, or a garbage collection pause of that length in its GC log"},
 	},
 	Sources: []string{"ZooKeeper: ClientCnxn.SendThread.run (readTimeout)"},
+}
+
+var zkOversizeAnswer = Rule{
+	ID:    "zookeeper-oversize-answer",
+	Title: "the client closed in the middle of a large answer: likely above its own jute.maxbuffer",
+	Cases: []Case{
+		{"client's host", []Condition{localClient, resetSent, causeIn(UnreadData, DataAfterShutdown), notKilled, plainApache, sessionBytes, answerUnread, not(quiet)}, event.Possible},
+	},
+	Because: with(
+		Line{nil, "the process had asked {sincesent} before, and closed with {unread} of what came unread"},
+	),
+	Do: []Line{
+		{nil, "look in the client's log for 'Packet len' and 'is out of range'"},
+		{nil, "find the large node or the node with very many children that it reads; its limit is jute.maxbuffer of the client (4 MiB up to 3.5, 1 MiB from 3.6 on)"},
+	},
+	Raise: []Line{
+		{nil, "'Packet len N is out of range' in the client's log proves it"},
+	},
+	Sources: []string{"ZooKeeper: ClientCnxnSocket.readLength", "ZooKeeper administrator's guide: jute.maxbuffer"},
 }
 
 var zkOversize = Rule{
@@ -106,7 +127,7 @@ var zkAuthFailed = Rule{
 
 var zkSessionEnded = Rule{
 	ID:    "zookeeper-session-moved",
-	Title: "the server ended a session while requests of the client were on their way: it had expired, moved or been closed",
+	Title: "the server ended a session while requests of the client were on their way: it had expired, moved, been closed, or its authentication was refused",
 	Cases: []Case{
 		{"server's host", onServer(established, moreThanAnswer, someUnread), event.Possible},
 	},
@@ -114,7 +135,7 @@ var zkSessionEnded = Rule{
 		Line{nil, "the server had answered requests of the session ({sent}) and closed with {unread} unread"},
 	),
 	Do: []Line{
-		{nil, "look in the server's log for 'Expiring session', 'Session moved' or 'Closed socket connection' and the client's address {peer.host}"},
+		{nil, "look in the server's log for 'Expiring session', 'Session moved', 'Authentication failed' or 'Closed socket connection' and the client's address {peer.host}"},
 		{nil, "if sessions expire, look for stalls of the client on {peer.host}: garbage collection, CPU throttling"},
 	},
 	Raise: []Line{
@@ -145,7 +166,7 @@ var zkLateClientData = Rule{
 
 var zkClientReset = Rule{
 	ID:    "zookeeper-client-reset",
-	Title: "the client's host reset the connection: a C client's close, or a killed or stalled client",
+	Title: "a reset came from the client's side: a C client's close, a killed or stalled client, or something between",
 	Cases: []Case{
 		{"server's host", []Condition{localServer, resetReceived, peerReset, notKilled, mayBeZooKeeper}, event.Possible},
 	},
@@ -161,4 +182,24 @@ var zkClientReset = Rule{
 		{nil, "rstwhy on the client's host"},
 	},
 	Sources: []string{zkJIRA + "ZOOKEEPER-1105"},
+}
+
+var zkResetAfterClose = Rule{
+	ID:       "zookeeper-reset-after-close",
+	Title:    "the server reset the connection when the client had closed it already: harmless",
+	Harmless: true,
+	Cases: []Case{
+		{"client's host", []Condition{localClient, resetReceived, causeIn(PeerResetAfterClose), notKilled, mayBeZooKeeper, not(clientAffected)}, event.Likely},
+	},
+	Because: []Line{
+		{nil, "{ending}"},
+		{nil, "what the server had not read by then it dropped; the client no longer waited for anything"},
+	},
+	Do: []Line{
+		{nil, "nothing for this reset; if the client should not have closed, look for 'Client session timed out' in its log"},
+	},
+	Raise: []Line{
+		{nil, "the client's log at that time"},
+	},
+	Sources: []string{"Linux net/ipv4/tcp_input.c: tcp_reset"},
 }
