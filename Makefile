@@ -26,7 +26,7 @@ LDFLAGS = -s -w -X main.version=$(VERSION)
 # What `make generate` writes. One clang makes the BPF objects, named by the
 # go:generate line in internal/probe: another one may order the instructions
 # or the BTF differently.
-GENERATED := 'internal/probe/*_bpfel.*' 'internal/probe/*_bpfeb.*' docs/reference
+GENERATED := 'internal/probe/*_bpfel.*' 'internal/probe/*_bpfeb.*' docs/reference docs/zookeeper.md
 
 # The tools that each target needs, as COMMAND-OR-FILE=PACKAGE; with A|B the
 # first package that the distribution has is taken.

@@ -95,6 +95,7 @@ func explainRule(w io.Writer, r diagnose.Rule) error {
 	}
 	list(&b, "Because (values in braces come from the record)", texts(r.Because))
 	list(&b, "What to do", texts(r.Do))
+	list(&b, "What would raise the confidence", texts(r.Raise))
 	list(&b, "Sources", r.Sources)
 	_, err := io.WriteString(w, b.String())
 	return err

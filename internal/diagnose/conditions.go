@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"rstwhy/internal/event"
@@ -41,6 +42,21 @@ func outcomeIn(outcomes ...event.Outcome) Condition {
 	}}
 }
 
+// portKind holds where the server is known to use the port for that.
+func portKind(kinds ...event.PortKind) Condition {
+	return Condition{fmt.Sprintf("the server's port is one of %v", kinds), func(r *event.Reset) bool {
+		return r.ZooKeeper != nil && r.ZooKeeper.PortKind != nil && slices.Contains(kinds, *r.ZooKeeper.PortKind)
+	}}
+}
+
+func unacked(r *event.Reset) event.Number {
+	e := r.Evidence
+	if !e.SentBytes.Known || !e.AckedBytes.Known || e.AckedBytes.N > e.SentBytes.N {
+		return event.Number{}
+	}
+	return event.Num(e.SentBytes.N - e.AckedBytes.N)
+}
+
 func unread(r *event.Reset) event.Number   { return r.Evidence.UnreadBytes }
 func sent(r *event.Reset) event.Number     { return r.Evidence.SentBytes }
 func acked(r *event.Reset) event.Number    { return r.Evidence.AckedBytes }
@@ -58,6 +74,9 @@ var (
 
 	// JDK 11 and later close later: the reset may come as data after shutdown.
 	serverClosed = causeIn(UnreadData, DataAfterShutdown)
+	// What a process's own end of a connection, or its death, brings.
+	gaveUp    = causeIn(UnreadData, LingerZero, LateData, DataAfterShutdown, StaleSegment, GoneConnection, ListenerClosed)
+	peerReset = causeIn(PeerReset, SentToClosedPeer, PeerResetAfterEOF, PeerResetAfterClose, PeerResetTimewait)
 	// In LAST_ACK the peer's FIN came first too: a client that closes on it can
 	// be reset then.
 	peerEnded = Condition{"the peer ended the connection", func(r *event.Reset) bool {
@@ -88,21 +107,49 @@ var (
 	readRequest     = among("bytes that the local process read", consumed, 48, 49)
 	requestReceived = among("received bytes", gotBytes, 48, 49)
 	requestSent     = among("sent bytes", sent, 48, 49)
-	responseUnread  = among("received bytes", gotBytes, 40, 41)
-	nothingReceived = among("received bytes", gotBytes, 0)
-	nothingSent     = among("sent bytes", sent, 0)
-	responseSent    = among("sent bytes", sent, 40, 41)
-	nothingAcked    = among("acknowledged bytes", acked, 0)
-	someAcked       = least("acknowledged bytes", acked, 1)
-	someUnread      = least("unread bytes", unread, 1)
-	moreThanRequest = least("sent bytes", sent, 50)
-	bodyUnread      = among("unread bytes", unread, 44, 45)
-	newlineUnread   = among("unread bytes", unread, 1, 2)
-	answered        = least("sent bytes", sent, 4)
-	wordSent        = among("sent bytes", sent, 5, 6)
-	answerReceived  = least("received bytes", gotBytes, 4)
-	closeReply      = among("unread bytes", unread, 20)
-	sessionBytes    = least("bytes that the local process read", consumed, 40)
+	responseUnread  = Condition{"received bytes are one of [40 41], and nothing was read", func(r *event.Reset) bool {
+		return among("", gotBytes, 40, 41).Test(r) && readNothing.Test(r)
+	}}
+	nothingReceived   = among("received bytes", gotBytes, 0)
+	nothingSent       = among("sent bytes", sent, 0)
+	responseSent      = among("sent bytes", sent, 40, 41)
+	nothingAcked      = among("acknowledged bytes", acked, 0)
+	someAcked         = least("acknowledged bytes", acked, 1)
+	someUnread        = least("unread bytes", unread, 1)
+	moreThanRequest   = least("sent bytes", sent, 50)
+	bodyUnread        = among("unread bytes", unread, 44, 45)
+	newlineUnread     = among("unread bytes", unread, 1, 2)
+	answered          = least("sent bytes", sent, 4)
+	wordSent          = among("sent bytes", sent, 5, 6)
+	answerReceived    = least("received bytes", gotBytes, 4)
+	wordSentOnly      = among("sent bytes", sent, 4, 5, 6)
+	wordOrNothingSent = among("sent bytes", sent, 0, 4, 5, 6)
+	wordReceived      = among("received bytes", gotBytes, 4, 5, 6)
+	somethingReceived = least("received bytes", gotBytes, 1)
+	established       = Condition{"the server had answered the connection request", func(r *event.Reset) bool {
+		if r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleServer {
+			return least("", sent, 40).Test(r) && least("", consumed, 48).Test(r)
+		}
+		return least("", consumed, 40).Test(r)
+	}}
+	moreThanAnswer   = least("sent bytes", sent, 42)
+	authAnswered     = among("sent bytes", sent, 60, 61)
+	lengthOfRequest  = least("bytes that the local process read", consumed, 52)
+	largeUnread      = least("unread bytes", unread, 8<<10)
+	largeUnacked     = least("bytes not acknowledged", unacked, 4<<10)
+	answerUnread     = least("unread bytes", unread, 1<<10)
+	requestOrMore    = least("sent bytes", sent, 48)
+	responseReceived = among("received bytes", gotBytes, 40, 41)
+	segmentData      = least("bytes of the segment", func(r *event.Reset) event.Number { return r.Evidence.SegmentBytes }, 1)
+	// A session's time-out is 4 s or more, and a client gives up after two thirds
+	// of it without an answer.
+	quiet      = least("nanoseconds since the process last sent data", func(r *event.Reset) event.Number { return r.Evidence.SinceSentNS }, int64(2*time.Second))
+	tlsOnly    = outcomeIn(event.OutcomeTLSOnly)
+	sendThread = Condition{"the thread that acted is the Java client's SendThread", func(r *event.Reset) bool {
+		return r.Thread != nil && strings.Contains(*r.Thread, "-SendThread")
+	}}
+	closeReply   = among("unread bytes", unread, 20)
+	sessionBytes = least("bytes that the local process read", consumed, 40)
 
 	// A ping or closeSession is 12 bytes; a correct client sends it as its first
 	// word after the answer, which looks the same once the answer is acknowledged.

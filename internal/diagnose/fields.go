@@ -42,7 +42,15 @@ var fields = map[string]func(*event.Reset) (string, bool){
 	"segment":  func(r *event.Reset) (string, bool) { return arrival(r), r.Evidence.SegmentBytes.Known },
 	"unread":   amount(func(e event.Evidence) event.Number { return e.UnreadBytes }),
 	"received": amount(func(e event.Evidence) event.Number { return e.ReceivedBytes }),
-	"sent":     amount(func(e event.Evidence) event.Number { return e.SentBytes }),
+	"sincesent": func(r *event.Reset) (string, bool) {
+		n := r.Evidence.SinceSentNS
+		return human(n.N), n.Known
+	},
+	"unacked": func(r *event.Reset) (string, bool) {
+		n := unacked(r)
+		return byteCount(n.N), n.Known
+	},
+	"sent": amount(func(e event.Evidence) event.Number { return e.SentBytes }),
 	"consumed": func(r *event.Reset) (string, bool) {
 		n := consumed(r)
 		return byteCount(n.N), n.Known

@@ -54,6 +54,10 @@ func WriteRules(w io.Writer) error {
 		writeLines(&b, r.Because)
 		b.WriteString("\nWhat to do:\n\n")
 		writeLines(&b, r.Do)
+		if len(r.Raise) > 0 {
+			b.WriteString("\nWhat would raise the confidence:\n\n")
+			writeLines(&b, r.Raise)
+		}
 		writeSources(&b, r.Sources)
 	}
 	_, err := io.WriteString(w, b.String())

@@ -19,11 +19,24 @@ type mutation struct {
 
 func always(string, string, *event.Reset) bool { return true }
 
-func serverHit(_, _ string, r *event.Reset) bool { return r.ZooKeeper.Role == event.RoleServer }
+func serverHit(rule, _ string, r *event.Reset) bool {
+	return r.ZooKeeper.Role == event.RoleServer && !slices.Contains([]string{"zookeeper-server-killed", "zookeeper-dead-port", "zookeeper-quorum-port"}, rule)
+}
+
+// clientOrServer: members of the ensemble are both.
+func clientOrServer(rule, _ string, _ *event.Reset) bool { return rule != "zookeeper-quorum-port" }
+
+// plainPort: rules that do not argue with a TLS port.
+func plainPort(rule, file string, r *event.Reset) bool {
+	return readsBytes(rule, file, r) && !slices.Contains([]string{
+		"zookeeper-tls-store", "zookeeper-plaintext-on-tls", "zookeeper-late-client-data", "zookeeper-client-reset", "zookeeper-reset-after-close",
+	}, rule)
+}
 
 // readsBytes: rules that argue with byte counts or with Apache's code.
 func readsBytes(rule, _ string, _ *event.Reset) bool {
-	return !slices.Contains([]string{"zookeeper-dead-port", "zookeeper-client-killed", "zookeeper-late-server-data", "zookeeper-network-or-server"}, rule)
+	return !slices.Contains([]string{"zookeeper-dead-port", "zookeeper-client-killed", "zookeeper-late-server-data", "zookeeper-network-or-server",
+		"zookeeper-health-check", "zookeeper-quorum-port", "zookeeper-server-killed"}, rule)
 }
 
 func is1702(view string) func(string, string, *event.Reset) bool {
@@ -47,7 +60,7 @@ func clientIs(transport, version string) func(*event.Reset) {
 
 var mutations = []mutation{
 	{"no ZooKeeper", always, func(r *event.Reset) { r.ZooKeeper = nil }},
-	{"the other role", always, func(r *event.Reset) {
+	{"the other role", clientOrServer, func(r *event.Reset) {
 		if r.ZooKeeper.Role == event.RoleServer {
 			r.ZooKeeper.Role = event.RoleClient
 		} else {
@@ -65,9 +78,9 @@ var mutations = []mutation{
 	{"an unknown cause", always, func(r *event.Reset) { r.Cause = Unknown }},
 	{"the server was killed", serverHit, func(r *event.Reset) { r.EndedBy = sigkill }},
 	{"the server exited", serverHit, func(r *event.Reset) { r.EndedBy = exit3 }},
-	{"a TLS port", readsBytes, outcome(event.OutcomeTLSOnly)},
+	{"a TLS port", plainPort, outcome(event.OutcomeTLSOnly)},
 	{"not ZooKeeper", readsBytes, outcome(event.OutcomeNotZooKeeper)},
-	{"ClickHouse Keeper", readsBytes, outcome(event.OutcomeKeeper)},
+	{"ClickHouse Keeper", plainPort, outcome(event.OutcomeKeeper)},
 
 	{"the fixed NIO client", is1702(""), clientIs("nio", "3.4.6")},
 	{"the C client", is1702(""), clientIs("c", "3.8.0")},

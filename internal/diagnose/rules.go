@@ -35,6 +35,7 @@ type Rule struct {
 	Cases    []Case
 	Because  []Line
 	Do       []Line
+	Raise    []Line // what would raise a confidence that is not proven
 	Sources  []string
 }
 
@@ -59,10 +60,14 @@ func Judge(r *event.Reset) *event.Verdict {
 	for _, rule := range rules {
 		for _, c := range rule.Cases {
 			if all(c.When, r) {
-				return &event.Verdict{
+				v := &event.Verdict{
 					Rule: rule.ID, Title: rule.Title, Confidence: c.Confidence,
-					Because: render(rule.Because, r), Do: render(rule.Do, r),
+					Because: render(rule.Because, r), Do: render(rule.Do, r), Raise: []string{},
 				}
+				if c.Confidence != event.Proven {
+					v.Raise = render(rule.Raise, r)
+				}
+				return v
 			}
 		}
 	}

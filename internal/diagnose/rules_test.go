@@ -113,7 +113,7 @@ func TestConditionsUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all strings.Builder
-	for _, f := range []string{"zookeeper.go", "zookeeper_more.go", "general.go"} {
+	for _, f := range []string{"zookeeper.go", "zookeeper_more.go", "zookeeper_port.go", "zookeeper_session.go", "general.go"} {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
@@ -181,6 +181,19 @@ func TestHostileVersion(t *testing.T) {
 	for _, line := range Judge(&f.Reset).Because {
 		if len(line) > 300 || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0xFFFD || r == 0x7f }) {
 			t.Errorf("unsafe line: %.120q", line)
+		}
+	}
+}
+
+// TestCatalogue: each rule about ZooKeeper is in the catalogue, once.
+func TestCatalogue(t *testing.T) {
+	var b strings.Builder
+	if err := WriteZooKeeper(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range zookeeperRules {
+		if n := strings.Count(b.String(), "\n## "+r.ID+"\n"); n != 1 {
+			t.Errorf("rule %s is %d times in the catalogue", r.ID, n)
 		}
 	}
 }

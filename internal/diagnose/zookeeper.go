@@ -10,8 +10,10 @@ const zkJIRA = "https://issues.apache.org/jira/browse/"
 // after exactly one connection request. On the client's host the counters say
 // less, and the server's own answer decides.
 var zookeeperRules = []Rule{
-	zk1702, zkNotServing, zkMaxConnections, zkNewline, zkDeadPort, zkClientKilled,
-	zkLateServerData, zkTLSOrGarbage, zkCClientClose, zkOldServer, zkRemainder,
+	zkQuorumPort, zkDeadPort, zkClientKilled, zkServerEnded, zkHealthCheck, zkProbeClosedEarly,
+	zk1702, zkTLSStore, zkPlaintextOnTLS, zkNotServing, zkMaxConnections, zkNewline, zkCClientClose,
+	zkClientStalled, zkOversizeAnswer, zkOversize, zkAuthFailed, zkSessionEnded, zkLateServerData, zkLateClientData, zkTLSOrGarbage,
+	zkServerRestarted, zkOldServer, zkClientReset, zkResetAfterClose, zkRemainder,
 }
 
 // onServer and onClient are the grounds that most cases share.
@@ -33,6 +35,7 @@ var zk1702 = Rule{
 		{"server's host, answer acknowledged", onServer(readRequest, someUnread, responseSent, not(nothingAcked), not(pingUnread), youngOnly, not(clientFixed)), event.Likely},
 		{"client's host, answer unread", onClient(moreThanRequest, responseUnread, readNothing, answersAsZooKeeper, not(clientFixed)), event.Proven},
 		{"client's host, answer unread, server not confirmed", onClient(moreThanRequest, responseUnread, readNothing, not(answersAsZooKeeper), not(clientFixed)), event.Likely},
+		{"client's host, answer read, affected library", onClient(moreThanRequest, responseReceived, clientAffected), event.Likely},
 		{"client's host, no answer, affected library", onClient(moreThanRequest, nothingReceived, clientAffected, not(notServing), not(probeReset)), event.Likely},
 	},
 	Because: with(
@@ -41,6 +44,7 @@ var zk1702 = Rule{
 		Line{[]Condition{localServer, someAcked}, "the server had answered once ({sent}) and closed over unread bytes; the answer was acknowledged, so their order is not proven"},
 		Line{[]Condition{localServer, not(nothingAcked), not(someAcked)}, "the server had answered once ({sent}) and closed over unread bytes; whether the client had the answer before it sent them is not known"},
 		Line{[]Condition{localClient}, "the client sent {sent}, more than a connection request (48 or 49 bytes), and its process had read {consumed} from the server"},
+		Line{[]Condition{localClient, responseReceived, not(responseUnread)}, "it had received {received}, exactly one answer to a connection request, as when the session has expired"},
 		Line{[]Condition{localClient, responseUnread}, "{received}, the size of one answer to a connection request, lay unread: the operations were sent before it could be read"},
 		Line{[]Condition{clientUnknown}, "the client library is unknown; affected are the Java NIO client up to 3.4.5 and the Netty client of any version"},
 		Line{[]Condition{clientAffected}, "the client library ({client}) is affected"},
@@ -53,6 +57,11 @@ var zk1702 = Rule{
 		{nil, "check the jar: javap -c -p -cp JAR org.apache.zookeeper.ClientCnxnSocketNIO; doIO calls disableWrite once = affected, twice = fixed"},
 		{nil, "Java NIO client: use ZooKeeper 3.4.6 or later in the client; Netty client: no release has the fix, use the NIO client where TLS is not needed"},
 		{nil, "find out why its sessions expire: garbage collection pauses, session timeouts, network stalls"},
+	},
+	Raise: []Line{
+		{[]Condition{localServer, not(nothingAcked)}, "a reset of the same client at which it had acknowledged nothing proves it; rstwhy on the client's host tells its library"},
+		{[]Condition{localClient}, "rstwhy trace -L {server.port} on the server's host: what the server had read when it closed is the proof"},
+		{[]Condition{localClient, clientUnknown}, "the version of the client library, and whether it uses NIO or Netty"},
 	},
 	Sources: []string{zkJIRA + "ZOOKEEPER-1702 (fixed in 3.4.6 and 3.5.0 for NIO)"},
 }
@@ -75,6 +84,10 @@ var zkNotServing = Rule{
 		{nil, "ask the server: rstwhy zk {server}"},
 		{nil, "see whether the ensemble has a quorum: look for 'LOOKING' and 'Notification' in the server's log, and check that a majority of the server.N lines of zoo.cfg is up and reachable on its two ports"},
 	},
+	Raise: []Line{
+		{[]Condition{not(notServing)}, "the server's own answer within a minute of the reset: rstwhy zk {server}"},
+		{[]Condition{localClient}, "rstwhy trace -L {server.port} on the server's host: it has read 4 bytes of each request"},
+	},
 	Sources: []string{"ZooKeeper: NIOServerCnxn.readLength ('ZooKeeperServer not running')"},
 }
 
@@ -84,7 +97,7 @@ var zkMaxConnections = Rule{
 	Cases: []Case{
 		{"server's host, request already there", onServer(readNothing, requestReceived, nothingSent), event.Likely},
 		{"server's host, before any byte", []Condition{localServer, resetSent, causeIn(LingerZero), notKilled, plainApache, nothingReceived, nothingSent, not(serverOld)}, event.Likely},
-		{"client's host, our own question was dropped too", onClient(among("sent bytes", sent, 0, 48, 49), nothingReceived, probeReset), event.Likely},
+		{"client's host, our own question was dropped too", onClient(among("sent bytes", sent, 0, 48, 49), nothingReceived, probeReset), event.Possible},
 		{"client's host", onClient(requestSent, nothingReceived, not(outcomeIn(event.OutcomeRefused, event.OutcomeNotServing))), event.Possible},
 	},
 	Because: with(
@@ -92,6 +105,7 @@ var zkMaxConnections = Rule{
 		Line{[]Condition{localServer, nothingReceived}, "the server closed with SO_LINGER 0 before a byte was exchanged, as 3.5.0 and later do at accept when the limit is reached (ZOOKEEPER-1504)"},
 		Line{[]Condition{localClient, requestSent}, "the client sent one connection request ({sent}) and got no byte of an answer"},
 		Line{[]Condition{localClient, nothingSent}, "the server ended the connection before a byte was exchanged"},
+		Line{[]Condition{localClient, probeReset}, "a TLS port whose key store is broken does the same to everybody"},
 		Line{[]Condition{localClient, not(probeReset)}, "a server that is not serving, and one that is over its limit, look the same from here"},
 	),
 	Do: []Line{
@@ -100,6 +114,10 @@ var zkMaxConnections = Rule{
 		{nil, "on the server: grep -E 'maxClientCnxns|maxCnxns' zoo.cfg (default 60 an address, shared by all clients behind one NAT); the log says 'Too many connections from'"},
 		{[]Condition{localClient}, "ask from this address: rstwhy zk {server}; if that is reset too, the limit is reached"},
 		{nil, "find the client that leaks connections before raising the limit"},
+	},
+	Raise: []Line{
+		{nil, "'Too many connections from' in the server's log proves it"},
+		{[]Condition{localClient}, "rstwhy trace -L {server.port} on the server's host: it has read no byte of the request"},
 	},
 	Sources: []string{"ZooKeeper: NIOServerCnxnFactory (maxClientCnxns)", zkJIRA + "ZOOKEEPER-1504"},
 }
@@ -119,6 +137,9 @@ var zkNewline = Rule{
 	Do: []Line{
 		{nil, "send the four bytes alone: printf srvr | nc, not echo srvr | nc; or rstwhy zk {server}"},
 		{[]Condition{localServer}, "find the monitor on {peer.host} that asks (health checks, telegraf)"},
+	},
+	Raise: []Line{
+		{nil, "a packet capture of one such connection: tcpdump -X 'tcp port {server.port} and host {peer.host}' shows the word"},
 	},
 	Sources: []string{"ZooKeeper: NIOServerCnxn.checkFourLetterWord reads four bytes", "Linux net/ipv4/tcp.c: __tcp_close"},
 }

@@ -5,13 +5,19 @@ import "rstwhy/internal/event"
 var zkDeadPort = Rule{
 	ID:    "zookeeper-dead-port",
 	Title: "nobody listens on the ZooKeeper port, or a firewall rejects the connection",
-	Cases: []Case{{"client's host", []Condition{localClient, resetReceived, causeIn(ConnectRefused)}, event.Proven}},
+	Cases: []Case{
+		{"client's host", []Condition{localClient, resetReceived, causeIn(ConnectRefused)}, event.Proven},
+		{"server's host", []Condition{localServer, resetSent, causeIn(ClosedPort)}, event.Proven},
+	},
 	Because: with(
-		Line{nil, "the attempt to connect to {server} was answered with a reset"},
+		Line{[]Condition{localClient}, "the attempt to connect to {server} was answered with a reset"},
+		Line{[]Condition{localServer}, "nobody listened on port {server.port} of this host when {peer.host} tried to connect"},
 	),
 	Do: []Line{
-		{nil, "on the server's host, see whether it listens: ss -ltnp 'sport = :{server.port}'"},
-		{nil, "if it does, look for a firewall rule that rejects with tcp-reset; if it does not, start the server or take it out of the client's list"},
+		{[]Condition{localServer}, "start the server, or see why it does not listen: its log, and ss -ltnp 'sport = :{server.port}'"},
+		{[]Condition{localServer}, "while a server restarts, this is what each attempt of each client brings: it ends by itself"},
+		{[]Condition{localClient}, "on the server's host, see whether it listens: ss -ltnp 'sport = :{server.port}'"},
+		{[]Condition{localClient}, "if it does, look for a firewall rule that rejects with tcp-reset; if it does not, start the server or take it out of the client's list"},
 	},
 	Sources: []string{"RFC 9293 3.10.7.1"},
 }
@@ -31,27 +37,32 @@ var zkClientKilled = Rule{
 		{nil, "find out who killed it: journalctl -k | grep -i -E 'out of memory|killed process', the service manager's log, the container's limits"},
 		{nil, "the server keeps the session, with its ephemeral nodes, until the session timeout; this reset says nothing against the server or the network"},
 	},
+	Raise: []Line{
+		{nil, "rstwhy running when the client connects: then who holds the socket is proven"},
+	},
 	Sources: []string{"Linux net/ipv4/tcp.c: __tcp_close", "signal(7)"},
 }
 
 var zkLateServerData = Rule{
 	ID:       "zookeeper-late-server-data",
-	Title:    "the server's last bytes came after the client had closed: harmless, about one at each close",
+	Title:    "the server's last words came after the client had closed: harmless, about one at each close",
 	Harmless: true,
 	Cases: []Case{
-		{"client's host", []Condition{localClient, resetSent, causeIn(LateData), not(killed), mayBeZooKeeper, least("bytes of the segment", segmentBytes, 1)}, event.Likely},
+		{"client's host", []Condition{localClient, resetSent, causeIn(LateData), not(killed), mayBeZooKeeper, segmentData}, event.Likely},
+		{"client's host, an end without data", []Condition{localClient, resetSent, causeIn(LateData), not(killed), mayBeZooKeeper, not(segmentData)}, event.Likely},
 	},
 	Because: with(
-		Line{nil, "{segment} came when the client's socket was closed already, so nobody could read them"},
+		Line{[]Condition{segmentData}, "{segment} came when the client's socket was closed already, so nobody could read them"},
 	),
 	Do: []Line{
 		{nil, "nothing, if it comes once at each close of a client"},
 		{nil, "if it comes while the client should be connected, look for 'Client session timed out' in its log: then the client closes because it heard nothing, and the stall is what to look for"},
 	},
+	Raise: []Line{
+		{nil, "the client library, and the lines of the client's log about this session"},
+	},
 	Sources: []string{"Linux net/ipv4/tcp_minisocks.c: tcp_timewait_state_process", "RFC 1122 4.2.2.13"},
 }
-
-func segmentBytes(r *event.Reset) event.Number { return r.Evidence.SegmentBytes }
 
 var zkTLSOrGarbage = Rule{
 	ID:    "zookeeper-tls-or-garbage",
@@ -66,6 +77,9 @@ var zkTLSOrGarbage = Rule{
 		{nil, "find the program on {peer.host}: ss -tnp 'dport = :{server.port}'"},
 		{nil, "the server's log names it with 'Len error' or 'Unreasonable length'; look at the first bytes: tcpdump -c 10 -X 'tcp dst port {server.port} and src host {peer.host}' (16 03 begins TLS)"},
 		{nil, "if it is a client with TLS, give it the secureClientPort"},
+	},
+	Raise: []Line{
+		{nil, "the first bytes of such a connection (the tcpdump above)"},
 	},
 	Sources: []string{"ZooKeeper: NIOServerCnxn.readLength"},
 }
@@ -84,6 +98,9 @@ var zkCClientClose = Rule{
 	Do: []Line{
 		{nil, "nothing: the session is closed in order"},
 		{nil, "to be sure that it is the C library: grep libzookeeper /proc/{pid}/maps"},
+	},
+	Raise: []Line{
+		{nil, "the library that the process has mapped (above): the C library makes it likely, any other one excludes it"},
 	},
 	Sources: []string{zkJIRA + "ZOOKEEPER-1105"},
 }
@@ -105,6 +122,9 @@ var zkOldServer = Rule{
 		{[]Condition{localServer}, "find the client on {peer.host}: ss -tnp 'dport = :{server.port}', and the library it has open: ls -l /proc/PID/fd | grep -i zookeeper"},
 		{[]Condition{localClient}, "to prove or exclude it, run rstwhy trace -L {server.port} on the server's host: there the byte counts decide"},
 	}, remainderSteps...),
+	Raise: []Line{
+		{nil, "the client library's version and transport, and the byte counts on the server's host"},
+	},
 	Sources: []string{zkJIRA + "ZOOKEEPER-1702"},
 }
 
@@ -128,6 +148,10 @@ var zkRemainder = Rule{
 		Line{[]Condition{excludes1702, answersAsZooKeeper}, "the byte counts exclude ZOOKEEPER-1702"},
 		Line{[]Condition{clientFixed}, "the client library is not affected by ZOOKEEPER-1702"},
 	),
-	Do:      remainderSteps,
+	Do: remainderSteps,
+	Raise: []Line{
+		{nil, "rstwhy at both ends at once: a reset that one end received and the other never sent came from between them"},
+		{nil, "the server's log at the time of the reset"},
+	},
 	Sources: []string{zkJIRA + "ZOOKEEPER-1702"},
 }

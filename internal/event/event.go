@@ -177,6 +177,7 @@ type Verdict struct {
 	Confidence Confidence `json:"confidence"` // proven, likely or possible
 	Because    []string   `json:"because"`    // the evidence that decided, one sentence each
 	Do         []string   `json:"do"`         // what to do next, in order
+	Raise      []string   `json:"raise"`      // what would raise the confidence; empty where it is proven
 }
 
 // Role is what the local side is to ZooKeeper.
@@ -186,6 +187,18 @@ type Role string
 const (
 	RoleClient Role = "client"
 	RoleServer Role = "server"
+)
+
+// PortKind is what a ZooKeeper server uses a port for.
+type PortKind string
+
+// Kinds of ports, as the configuration names them.
+const (
+	PortClient       PortKind = "client"        // clientPort
+	PortSecureClient PortKind = "secure-client" // secureClientPort: TLS
+	PortQuorum       PortKind = "quorum"        // server.N=host:QUORUM:election, by custom 2888
+	PortElection     PortKind = "election"      // server.N=host:quorum:ELECTION, by custom 3888
+	PortAdmin        PortKind = "admin"         // admin.serverPort
 )
 
 // Outcome is what came of asking a ZooKeeper server for its version.
@@ -228,6 +241,8 @@ type ZooKeeper struct {
 	Role   Role    `json:"role"`   // what the local process is
 	Server *Server `json:"server"` // the server at either end
 	Client *Client `json:"client"` // the client library, null where unknown
+
+	PortKind *PortKind `json:"port_kind"` // what the server uses the port for; null where that is not known
 }
 
 // Reset is the finished record of one TCP reset.

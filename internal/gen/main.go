@@ -29,6 +29,7 @@ var pages = []page{
 	{"event.md", writeEvent},
 	{"causes.md", writeCauses},
 	{"rules.md", writeRules},
+	{"../zookeeper.md", writeZooKeeper},
 	{"hooks.md", writeHooks},
 	{"wire.md", writeWire},
 }

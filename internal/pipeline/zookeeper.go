@@ -71,6 +71,13 @@ func (s *servers) role(r *event.Reset) (event.Role, netip.AddrPort, bool) {
 	return "", netip.AddrPort{}, false
 }
 
+// deadPort: somebody tried to connect to a ZooKeeper port of this host on which
+// nobody listens.
+func (s *servers) deadPort(r *event.Reset) bool {
+	return r.Direction == event.Sent && r.Owner == nil && r.Socket == event.SocketNone && r.Facts.TriggerSYN && !r.Facts.TriggerACK &&
+		slices.Contains(s.ports, r.Local.Port)
+}
+
 // server tells whether the process is a ZooKeeper server, from its command
 // line and configuration, once a process.
 func (s *servers) server(p *event.Process) localServer {
@@ -160,6 +167,9 @@ func (s *servers) attach(res *Resolution, names probe.Names, clock probe.Clock) 
 	r.Owner = res.Owner
 	role, addr, ok := s.role(r)
 	if !ok {
+		if s.deadPort(r) {
+			res.ZooKeeper = &event.ZooKeeper{Role: event.RoleServer, PortKind: new(event.PortClient)}
+		}
 		return
 	}
 	srv := event.Server{Address: addr.Addr(), Port: addr.Port(), Outcome: event.OutcomeDisabled}

@@ -37,9 +37,9 @@ func (j *JSON) Reset(r *event.Reset, _ Explained) error {
 		record.Others = []event.Process{}
 		r = &record
 	}
-	if v := r.Verdict; v != nil && (v.Because == nil || v.Do == nil) {
+	if v := r.Verdict; v != nil && (v.Because == nil || v.Do == nil || v.Raise == nil) {
 		record, verdict := *r, *v
-		verdict.Because, verdict.Do = list(v.Because), list(v.Do)
+		verdict.Because, verdict.Do, verdict.Raise = list(v.Because), list(v.Do), list(v.Raise)
 		record.Verdict = &verdict
 		r = &record
 	}
@@ -56,9 +56,9 @@ func (j *JSON) Storm(s *event.Storm) error {
 		storm.Others = []event.Process{}
 		s = &storm
 	}
-	if v := s.Verdict; v != nil && (v.Because == nil || v.Do == nil) {
+	if v := s.Verdict; v != nil && (v.Because == nil || v.Do == nil || v.Raise == nil) {
 		storm, verdict := *s, *v
-		verdict.Because, verdict.Do = list(v.Because), list(v.Do)
+		verdict.Because, verdict.Do, verdict.Raise = list(v.Because), list(v.Do), list(v.Raise)
 		storm.Verdict = &verdict
 		s = &storm
 	}

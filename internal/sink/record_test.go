@@ -84,7 +84,7 @@ func samples() []sample {
 		Client: &event.Client{Version: "3.4.6", Transport: "nio"},
 	}
 	late.Verdict = &event.Verdict{Rule: "late-data-at-close", Title: "Harmless: one at each close",
-		Confidence: event.Proven, Because: []string{"the data came after close()"}, Do: []string{"nothing"}}
+		Confidence: event.Proven, Because: []string{"the data came after close()"}, Do: []string{"nothing"}, Raise: []string{}}
 
 	established := "ESTABLISHED"
 	curl := base("2", "2026-11-23T23:59:59.63Z", event.Received, "192.168.1.143:52089", "10.195.88.73:80")
@@ -140,6 +140,6 @@ func hostile(s string) sample {
 	evilOne := event.Process{PID: 1, Comm: s, Label: s, Exe: s, Cmdline: s, Cgroup: s, ContainerID: s}
 	r.DropReason, r.Twin, r.TwinOwner, r.Others = &s, &s, &evilOne, []event.Process{evilOne, evilOne}
 	r.Actor = &event.Actor{Kind: event.ActorKind(s), Process: &evilOne}
-	r.Verdict = &event.Verdict{Rule: s, Title: s, Confidence: event.Confidence(s), Because: []string{s}, Do: []string{s, s}}
+	r.Verdict = &event.Verdict{Rule: s, Title: s, Confidence: event.Confidence(s), Because: []string{s}, Do: []string{s, s}, Raise: []string{s}}
 	return sample{r, Explained{s, ""}}
 }
