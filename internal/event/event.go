@@ -177,6 +177,7 @@ type Verdict struct {
 	Confidence Confidence `json:"confidence"` // proven, likely or possible
 	Because    []string   `json:"because"`    // the evidence that decided, one sentence each
 	Do         []string   `json:"do"`         // what to do next, in order
+	Harmless   bool       `json:"harmless"`   // nothing is wrong and nothing is lost: there is nothing to do
 }
 
 // Role is what the local side is to ZooKeeper.
