@@ -78,6 +78,6 @@ command line, 3 a required kernel hook could not be attached.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%w (see '%s --help')", err, c.CommandPath())
 	})
-	root.AddCommand(newTraceCommand(), newCheckCommand(), newZKCommand(), newExplainCommand(), newManCommand())
+	root.AddCommand(newTraceCommand(), newCheckCommand(), newZKCommand(), newReportCommand(), newExplainCommand(), newManCommand())
 	return root
 }
