@@ -30,7 +30,7 @@ GENERATED := 'internal/probe/*_bpfel.*' 'internal/probe/*_bpfeb.*' docs/referenc
 
 # The tools that each target needs, as COMMAND-OR-FILE=PACKAGE; with A|B the
 # first package that the distribution has is taken.
-TEST_TOOLS     := java=openjdk-17-jre-headless|default-jre-headless nft=nftables /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+TEST_TOOLS     := java=openjdk-17-jre-headless|default-jre-headless nft=nftables chromium=chromium|chromium-browser /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf=fonts-dejavu-core /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 RACE_TOOLS     := gcc=gcc /usr/include/stdio.h=libc6-dev
 GENERATE_TOOLS := clang-19=clang-19 llvm-strip-19=llvm-19
 LINT_TOOLS     := shellcheck=shellcheck

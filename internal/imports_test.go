@@ -29,8 +29,11 @@ const importRule = `
 	# siblings never import one another; the pipeline joins them
 	event, probe, owner, zk, diagnose, sink, netns < pipeline
 
+	# a document of a finished session: it words nothing that the sinks word already
+	event, diagnose, sink < report
+
 	# verbs: trace and check go through the pipeline, zk and explain ask a room
-	event, probe, owner, zk, diagnose, sink, pipeline, lab < cmd/rstwhy
+	event, probe, owner, zk, diagnose, sink, report, pipeline, lab < cmd/rstwhy
 
 	# generators read the tables; the lab provokes resets and knows only their names
 	event, probe, zk, diagnose, sink < gen
@@ -108,6 +111,8 @@ func TestImportRuleBites(t *testing.T) {
 		{"probe loads", listed{"rstwhy/internal/probe", "probe", []string{"github.com/cilium/ebpf/link", "rstwhy/internal/event"}}, ""},
 		{"lab starts itself", listed{"rstwhy/internal/lab", "lab", []string{"os/exec"}}, ""},
 		{"sibling", listed{"rstwhy/internal/sink", "sink", []string{"rstwhy/internal/diagnose"}}, "sink may not import diagnose"},
+		{"report without the pipeline", listed{"rstwhy/internal/report", "report", []string{"rstwhy/internal/pipeline"}}, "report may not import pipeline"},
+		{"report without flags", listed{"rstwhy/internal/report", "report", []string{"github.com/spf13/cobra"}}, "report may not import github.com/spf13"},
 		{"upwards", listed{"rstwhy/internal/probe", "probe", []string{"rstwhy/internal/pipeline"}}, "probe may not import pipeline"},
 		{"vocabulary with a dependency", listed{"rstwhy/internal/event", "event", []string{"golang.org/x/sys/unix"}}, "only the standard library"},
 		{"exec", listed{"rstwhy/internal/owner", "owner", []string{"os/exec"}}, "owner may not import os/exec"},

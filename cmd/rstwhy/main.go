@@ -91,6 +91,6 @@ slow for a proof (check --prove).`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%w (see '%s --help')", err, c.CommandPath())
 	})
-	root.AddCommand(newTraceCommand(), newCheckCommand(), newZKCommand(), newExplainCommand(), newManCommand())
+	root.AddCommand(newTraceCommand(), newCheckCommand(), newZKCommand(), newReportCommand(), newExplainCommand(), newManCommand())
 	return root
 }

@@ -62,20 +62,37 @@ func (f *traceFlags) play(opts pipeline.Options) error {
 	if f.record != "" || f.ready != "" || f.duration != 0 || f.interval != 0 {
 		return usagef("--replay prints a recording; it goes with none of --record, --ready-file, --duration and --interval")
 	}
-	var parts []pipeline.Part
-	for _, name := range f.replay {
+	parts, done, err := openParts("replay", f.replay)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return pipeline.ReplayParts(parts, opts)
+}
+
+// openParts opens the files of a recording for a verb. done closes them.
+func openParts(verb string, names []string) (parts []pipeline.Part, done func(), err error) {
+	var files []*os.File
+	done = func() {
+		for _, file := range files {
+			_ = file.Close() // it was only read
+		}
+	}
+	for _, name := range names {
 		// Opening a pipe would otherwise wait for its writer.
 		file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
-			return fmt.Errorf("replay: %w", err)
+			done()
+			return nil, nil, fmt.Errorf("%s: %w", verb, err)
 		}
-		defer file.Close()
+		files = append(files, file)
 		if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() {
-			return fmt.Errorf("replay: %q is no regular file", name)
+			done()
+			return nil, nil, fmt.Errorf("%s: %q is no regular file", verb, name)
 		}
 		parts = append(parts, pipeline.Part{Name: name, Reader: file})
 	}
-	return pipeline.ReplayParts(parts, opts)
+	return parts, done, nil
 }
 
 // signals ends the context on SIGINT and SIGTERM, asks for a summary on SIGUSR1,

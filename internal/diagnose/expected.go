@@ -75,5 +75,5 @@ func harmless(r *event.Reset) bool {
 		return false
 	}
 	rule, ok := LookupRule(r.Verdict.Rule)
-	return ok && rule.Harmless && r.Verdict.Confidence != event.Possible
+	return ok && rule.harmless(r.Verdict.Confidence)
 }

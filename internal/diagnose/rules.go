@@ -63,6 +63,7 @@ func Judge(r *event.Reset) *event.Verdict {
 				v := &event.Verdict{
 					Rule: rule.ID, Title: rule.Title, Confidence: c.Confidence,
 					Because: render(rule.Because, r), Do: render(rule.Do, r), Raise: []string{},
+					Harmless: rule.harmless(c.Confidence),
 				}
 				if c.Confidence != event.Proven {
 					v.Raise = render(rule.Raise, r)
@@ -73,6 +74,10 @@ func Judge(r *event.Reset) *event.Verdict {
 	}
 	return nil
 }
+
+// harmless tells whether a verdict of the rule is: what is no more than possible
+// may be something else.
+func (r *Rule) harmless(c event.Confidence) bool { return r.Harmless && c != event.Possible }
 
 func all(conditions []Condition, r *event.Reset) bool {
 	for _, c := range conditions {

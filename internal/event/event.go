@@ -178,6 +178,7 @@ type Verdict struct {
 	Because    []string   `json:"because"`    // the evidence that decided, one sentence each
 	Do         []string   `json:"do"`         // what to do next, in order
 	Raise      []string   `json:"raise"`      // what would raise the confidence; empty where it is proven
+	Harmless   bool       `json:"harmless"`   // nothing is wrong and nothing is lost: there is nothing to do
 }
 
 // Role is what the local side is to ZooKeeper.

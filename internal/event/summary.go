@@ -38,7 +38,33 @@ type VerdictTally struct {
 	Title      string     `json:"title"`      // one line: what is going on
 	Confidence Confidence `json:"confidence"` // the strongest seen
 	Resets     uint64     `json:"resets"`     // resets with this verdict
-	Do         []string   `json:"do"`         // what to do next, in order
+	Do         []string   `json:"do"`         // what to do next, in order; the values in it are those of about
+	Because    []string   `json:"because"`    // the evidence of the reset that do is about
+	Harmless   uint64     `json:"harmless"`   // of resets: those that ask for nothing
+	Proven     uint64     `json:"proven"`     // of resets: those whose verdict is proven
+	Likely     uint64     `json:"likely"`     // of resets: those whose verdict is likely
+	Possible   uint64     `json:"possible"`   // of resets: those whose verdict is possible
+	Pairs      []Pair     `json:"pairs"`      // who they are between, most first; at most 8, then "(others)"
+	About      string     `json:"about"`      // the process and the remote endpoint that do and because are about
+}
+
+// Pair counts the resets between a process of this host and a remote endpoint.
+type Pair struct {
+	Process  string `json:"process"`  // as in by_process
+	Remote   string `json:"remote"`   // as in by_remote; empty where process is "(others)"
+	Sent     uint64 `json:"sent"`     // resets sent
+	Received uint64 `json:"received"` // resets received
+}
+
+// ClientTally counts the resets between a ZooKeeper client and a server.
+type ClientTally struct {
+	Process  string  `json:"process"`  // the client, as in by_process; empty where its process is not known, as on another host
+	Host     string  `json:"host"`     // where it runs: this host's name, or the client's address
+	Place    string  `json:"place"`    // its pod or container, on this host; empty where it has none
+	Library  *Client `json:"library"`  // its client library; null where unknown
+	Server   string  `json:"server"`   // the server, as address:port; empty where process is "(others)"
+	Sent     uint64  `json:"sent"`     // resets that this host sent
+	Received uint64  `json:"received"` // resets that this host received
 }
 
 // Summary is what a session prints on exit.
@@ -56,6 +82,8 @@ type Summary struct {
 	ByRemote      []Tally        `json:"by_remote"`         // remote endpoint: the peer's address, with its port where the local side connected or the port is a ZooKeeper port; most first
 	Verdicts      []VerdictTally `json:"verdicts"`          // most first
 	Servers       []Server       `json:"zookeeper_servers"` // latest answer of each ZooKeeper server that a reset concerned; age_ns is its age when the summary was made
+	Clients       []ClientTally  `json:"zookeeper_clients"` // who talked to them, most first; at most 256, then "(others)". Where both ends are on this host, a reset counts as sent and as received
+	ByPair        []Pair         `json:"by_pair"`           // who resets whom: process and remote endpoint, most first; at most 256, then "(others)"
 	Scope         Scope          `json:"scope"`             // session, or interval: since the interval summary before
 	Hidden        uint64         `json:"hidden"`            // of the resets counted here, not printed because they were expected (--quiet-expected)
 	Account       Account        `json:"account"`           // exact balance of the hooks, of the whole session: seen = filtered + joined + delivered + aggregated + lost

@@ -290,6 +290,7 @@ func (rec *Recorder) finish(sum event.Summary, delivered uint64) error {
 	// A replay makes the tables anew, from the records. With thousands of
 	// rows they could be longer than a frame may be.
 	sum.ByCause, sum.ByProcess, sum.ByRemote, sum.Verdicts, sum.Servers = nil, nil, nil, nil, nil
+	sum.ByPair, sum.Clients = nil, nil
 	rec.frame(&frame{Summary: &sum}, delivered)
 	rec.flush()
 	if err := rec.file.Close(); err != nil && rec.err == nil {

@@ -12,7 +12,7 @@ import (
 // totals is the head of a summary: how many, and whether that is all.
 func (r *report) totals(s *event.Summary) {
 	r.line("")
-	over := span(s.DurationNS)
+	over := Span(s.DurationNS)
 	if s.Scope == event.ScopeInterval {
 		over = "interval of " + over
 	}
@@ -138,7 +138,7 @@ func (r *report) gaps(gaps []event.Gap) {
 		if text == "" {
 			text = "what the hook " + Escape(k.hook, maxWord) + " shows"
 		}
-		text += " for " + span(s.ns)
+		text += " for " + Span(s.ns)
 		if s.n > 1 {
 			text += fmt.Sprintf(" in %d gaps", s.n)
 		}

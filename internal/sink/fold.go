@@ -246,7 +246,7 @@ func lately(ns int64) string {
 	if ns <= int64(foldWindow+foldWindow/2) {
 		return "the last second"
 	}
-	return "the last " + span(ns)
+	return "the last " + Span(ns)
 }
 
 // thousands writes a count with commas: storms have many digits.

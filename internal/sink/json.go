@@ -74,9 +74,11 @@ func (j *JSON) Summary(s *event.Summary) error {
 	c.ByCause, c.ByProcess, c.ByRemote = list(c.ByCause), list(c.ByProcess), list(c.ByRemote)
 	c.Servers, c.Warnings = list(c.Servers), list(c.Warnings)
 	c.Checks, c.Gaps = list(c.Checks), list(c.Gaps)
+	c.Clients, c.ByPair = list(c.Clients), list(c.ByPair)
 	c.Verdicts = append([]event.VerdictTally{}, c.Verdicts...)
 	for i := range c.Verdicts {
-		c.Verdicts[i].Do = list(c.Verdicts[i].Do)
+		v := &c.Verdicts[i]
+		v.Do, v.Because, v.Pairs = list(v.Do), list(v.Because), list(v.Pairs)
 	}
 	if err := j.write(&c); err != nil {
 		return fmt.Errorf("write summary as JSON: %w", err)

@@ -111,7 +111,7 @@ func TestJSONListsAreNeverNull(t *testing.T) {
 	if err := j.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"because":[],"do":[]`, `"by_cause":[]`, `"do":[]}]`, `"zookeeper_servers":[]`, `"checks":[]`, `"gaps":[]`, `"others":[]`, `"in a storm","title":"","confidence":"","because":[],"do":[]`, `"warnings":[]`} {
+	for _, want := range []string{`"because":[],"do":[]`, `"by_cause":[]`, `"do":[],"because":[],`, `"zookeeper_servers":[]`, `"checks":[]`, `"gaps":[]`, `"others":[]`, `"in a storm","title":"","confidence":"","because":[],"do":[]`, `"warnings":[]`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s is missing in %s", want, out.String())
 		}

@@ -84,7 +84,7 @@ func samples() []sample {
 		Client: &event.Client{Version: "3.4.6", Transport: "nio"},
 	}
 	late.Verdict = &event.Verdict{Rule: "late-data-at-close", Title: "Harmless: one at each close",
-		Confidence: event.Proven, Because: []string{"the data came after close()"}, Do: []string{"nothing"}, Raise: []string{}}
+		Confidence: event.Proven, Because: []string{"the data came after close()"}, Do: []string{"nothing"}, Raise: []string{}, Harmless: true}
 
 	established := "ESTABLISHED"
 	curl := base("2", "2026-11-23T23:59:59.63Z", event.Received, "192.168.1.143:52089", "10.195.88.73:80")

@@ -33,6 +33,10 @@ func (t *Text) Summary(s *event.Summary) error {
 		r.width = min(r.width, t.opt.Width)
 	}
 	r.totals(s)
+	if a := Answer(s); a != "" {
+		r.line("")
+		r.prose(a, 0)
+	}
 	if len(s.ByCause) > 0 {
 		r.table("CAUSE", s.ByCause)
 		r.table("PROCESS", s.ByProcess)
@@ -42,7 +46,8 @@ func (t *Text) Summary(s *event.Summary) error {
 		r.line("")
 		r.prose(common, 0)
 	}
-	r.servers(s.Servers)
+	r.servers(s)
+	r.clients(s.Clients)
 	r.verdicts(s.Verdicts)
 	r.checks(s)
 	r.gaps(s.Gaps)
@@ -63,8 +68,7 @@ func (r *report) table(name string, rows []event.Tally) {
 	if len(rows) == 0 {
 		return
 	}
-	r.line("")
-	r.line(r.paint(bold, fmt.Sprintf("%8s %8s  %s", "SENT", "RECEIVED", name)))
+	r.heading(name)
 	for i, row := range rows {
 		if i == topRows {
 			var rest uint64
@@ -134,40 +138,6 @@ func keyAddress(key string) (netip.Addr, bool) {
 	return addr, err == nil
 }
 
-func (r *report) servers(servers []event.Server) {
-	if len(servers) == 0 {
-		return
-	}
-	r.title("ZooKeeper servers")
-	said := map[string]bool{} // one server may have been asked from several network namespaces
-	for i := range servers {
-		s := &servers[i]
-		at := event.Endpoint{Address: s.Address, Port: s.Port}.String()
-		words := serverWords(s)
-		if said[at+words] {
-			continue
-		}
-		said[at+words] = true
-		r.item("  "+at+"  ", words)
-	}
-}
-
-func (r *report) verdicts(verdicts []event.VerdictTally) {
-	if len(verdicts) == 0 {
-		return
-	}
-	r.title("What it means, and what to do")
-	for i := range verdicts {
-		v := &verdicts[i]
-		title := strings.TrimSuffix(Escape(v.Title, maxAdvice), ".")
-		r.item(fmt.Sprintf("%6d  ", v.Resets), fmt.Sprintf("%s (%s; rstwhy explain %s)", title,
-			Escape(string(v.Confidence), maxWord), Escape(v.Rule, 48)))
-		for n, do := range v.Do {
-			r.item("        "+strconv.Itoa(n+1)+". ", Escape(do, maxAdvice))
-		}
-	}
-}
-
 func (r *report) title(s string) {
 	r.line("")
 	r.line(r.paint(bold, s))
@@ -185,6 +155,9 @@ func (r *report) prose(s string, indent int) { r.item(spaces(indent), s) }
 // room is given its own line.
 func (r *report) item(mark, s string) {
 	room, indent := r.width-columns(mark), columns(mark)
+	if room < minWhy/2 {
+		mark = strings.TrimRight(mark, " ")
+	}
 	r.b = append(r.b, mark...)
 	if room < minWhy/2 {
 		indent = 4

@@ -31,8 +31,12 @@ type Tally struct {
 	cause    counter[string]
 	process  counter[processKey]
 	remote   counter[remoteEnd]
-	verdicts map[string]*event.VerdictTally
+	pair     counter[pairKey]
+	verdicts map[string]*judged
 	servers  map[serverKey]*asking
+	clients  map[clientKey]*client
+	// clientsRest counts what found no room in clients.
+	clientsRest counts
 }
 
 // processKey holds the start time so that a reused pid is another process.
@@ -63,13 +67,16 @@ type asking struct {
 func (t *Tally) Add(r *event.Reset) {
 	n := t.count(r.Direction, 1)
 	t.cause.add(r.Cause, n)
-	t.remote.add(remoteKey(r), n)
-	t.addProcess(r.Owner, noProcess(r), n)
+	pair := pairKey{remote: remoteKey(r)}
+	t.remote.add(pair.remote, n)
+	pair.process = t.addProcess(r.Owner, noProcess(r), n)
+	t.pair.add(pair, n)
 	if r.Verdict != nil {
-		t.addVerdict(r.Verdict)
+		t.addVerdict(r.Verdict, pair, n)
 	}
 	if r.ZooKeeper != nil && r.ZooKeeper.Server != nil {
 		t.addServer(r)
+		t.addClient(r, n)
 	}
 }
 
@@ -78,15 +85,19 @@ func (t *Tally) Add(r *event.Reset) {
 func (t *Tally) AddStorm(s *event.Storm) {
 	n := t.count(s.Direction, s.Count)
 	t.cause.add(s.Cause, n)
+	pair := pairKey{process: t.addProcess(s.Owner, stormNoProcess(s), n)}
 	switch {
 	case s.Remote.IsSingleIP():
-		t.remote.add(remoteEnd{at: netip.AddrPortFrom(s.Remote.Addr(), s.RemotePort)}, n)
+		pair.remote.at = netip.AddrPortFrom(s.Remote.Addr(), s.RemotePort)
 	case s.Remote.Bits() > 0:
-		t.remote.add(remoteEnd{network: s.Remote.Masked()}, n)
+		pair.remote.network = s.Remote.Masked()
 	default:
 		t.remote.others.add(n)
+		t.pair.others.add(n)
+		return
 	}
-	t.addProcess(s.Owner, stormNoProcess(s), n)
+	t.remote.add(pair.remote, n)
+	t.pair.add(pair, n)
 }
 
 // count adds to the totals and says in which of them.
@@ -100,16 +111,23 @@ func (t *Tally) count(d event.Direction, n uint64) counts {
 	return c
 }
 
-func (t *Tally) addProcess(o *event.Process, none bool, n counts) {
+// addProcess counts for a process, and gives the key of its row.
+func (t *Tally) addProcess(o *event.Process, none bool, n counts) processKey {
+	key := processKey{comm: unknownProcessKey}
 	switch {
 	case o != nil:
-		t.process.add(processKey{o.PID, o.StartTime.UnixNano(), o.Comm, o.Label}, n)
+		key = processOf(o)
 	case none:
-		t.process.add(processKey{comm: noProcessKey}, n)
+		key.comm = noProcessKey
 	default:
 		t.unknown += n.sent + n.received
-		t.process.add(processKey{comm: unknownProcessKey}, n)
 	}
+	t.process.add(key, n)
+	return key
+}
+
+func processOf(p *event.Process) processKey {
+	return processKey{p.PID, p.StartTime.UnixNano(), p.Comm, p.Label}
 }
 
 // remoteKey is the peer's end as far as it tells resets apart: the port of a
@@ -128,27 +146,6 @@ func connected(r *event.Reset) bool {
 	return r.Facts.ActiveOpenKnow && r.Facts.ActiveOpen || r.State != nil && *r.State == "SYN_SENT" ||
 		r.Cause == "connect-refused" || r.Cause == "connect-abandoned" ||
 		r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleClient
-}
-
-var confidences = map[event.Confidence]int{event.Proven: 3, event.Likely: 2, event.Possible: 1}
-
-// addVerdict keeps the words of the strongest verdict of a rule.
-func (t *Tally) addVerdict(v *event.Verdict) {
-	if t.verdicts == nil {
-		t.verdicts = make(map[string]*event.VerdictTally)
-	}
-	sum := t.verdicts[v.Rule]
-	if sum == nil {
-		if len(t.verdicts) >= MaxKeys {
-			return
-		}
-		sum = &event.VerdictTally{Rule: v.Rule}
-		t.verdicts[v.Rule] = sum
-	}
-	sum.Resets++
-	if sum.Resets == 1 || confidences[v.Confidence] > confidences[sum.Confidence] {
-		sum.Title, sum.Confidence, sum.Do = v.Title, v.Confidence, v.Do
-	}
 }
 
 // addServer keeps the latest answer; that a question is under way is no news
@@ -184,6 +181,8 @@ func (t *Tally) Summary(now time.Time) event.Summary {
 		ByRemote:  t.remote.rows(remoteEnd.String),
 		Verdicts:  make([]event.VerdictTally, 0, len(t.verdicts)),
 		Servers:   make([]event.Server, 0, len(t.servers)),
+		Clients:   t.clientRows(),
+		ByPair:    pairRows(&t.pair, maxPairs),
 		Scope:     event.ScopeSession,
 		Checks:    []event.CounterCheck{},
 		Gaps:      []event.Gap{},
@@ -193,7 +192,7 @@ func (t *Tally) Summary(now time.Time) event.Summary {
 		s.DurationNS = int64(now.Sub(t.Start))
 	}
 	for _, v := range t.verdicts {
-		s.Verdicts = append(s.Verdicts, *v)
+		s.Verdicts = append(s.Verdicts, v.row())
 	}
 	slices.SortFunc(s.Verdicts, func(a, b event.VerdictTally) int {
 		return cmp.Or(cmp.Compare(b.Resets, a.Resets), cmp.Compare(a.Rule, b.Rule))
@@ -235,8 +234,10 @@ func (e remoteEnd) String() string {
 	return e.at.String()
 }
 
-// counter counts by key, and the rest together once it holds MaxKeys keys.
+// counter counts by key, and the rest together once it holds as many keys as
+// it may.
 type counter[K comparable] struct {
+	most   int // 0: MaxKeys
 	m      map[K]*counts
 	others counts
 }
@@ -251,7 +252,7 @@ func (c *counts) add(n counts) {
 func (c *counter[K]) add(key K, by counts) {
 	n := c.m[key]
 	if n == nil {
-		if len(c.m) >= MaxKeys {
+		if len(c.m) >= cmp.Or(c.most, MaxKeys) {
 			c.others.add(by)
 			return
 		}

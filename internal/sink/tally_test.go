@@ -157,7 +157,11 @@ func TestTallyStrongestVerdict(t *testing.T) {
 		r.Verdict = &event.Verdict{Rule: "r", Title: string(c), Confidence: c, Do: []string{string(c)}}
 		tally.Add(&r)
 	}
-	want := []event.VerdictTally{{Rule: "r", Title: "proven", Confidence: event.Proven, Resets: 3, Do: []string{"proven"}}}
+	want := []event.VerdictTally{{
+		Rule: "r", Title: "proven", Confidence: event.Proven, Resets: 3, Do: []string{"proven"}, Proven: 1, Likely: 1, Possible: 1,
+		Pairs: []event.Pair{{Process: "java[2211] kafka.Kafka", Remote: "192.168.2.171:10245", Sent: 3}},
+		About: "java[2211] kafka.Kafka and 192.168.2.171:10245",
+	}}
 	if diff := cmp.Diff(want, tally.Summary(time.Now()).Verdicts); diff != "" {
 		t.Error(diff)
 	}

@@ -123,15 +123,15 @@ func TestProcessColumn(t *testing.T) {
 
 func TestServerWords(t *testing.T) {
 	for outcome := range outcomes {
-		got := serverWords(&event.Server{Outcome: outcome})
+		got := ServerWords(&event.Server{Outcome: outcome})
 		if got == "" || strings.Contains(got, "unknown, version") {
 			t.Errorf("outcome %s: %q", outcome, got)
 		}
-		if known := serverWords(&event.Server{Outcome: outcome, Version: "3.9.3"}); strings.Contains(known, "version unknown") || !strings.Contains(known, "3.9.3") {
+		if known := ServerWords(&event.Server{Outcome: outcome, Version: "3.9.3"}); strings.Contains(known, "version unknown") || !strings.Contains(known, "3.9.3") {
 			t.Errorf("outcome %s with a version: %q", outcome, known)
 		}
 	}
-	if got := serverWords(&event.Server{Outcome: event.OutcomeOK, Version: "3.9.3", AgeNS: -5}); got != "3.9.3 (asked after the reset)" {
+	if got := ServerWords(&event.Server{Outcome: event.OutcomeOK, Version: "3.9.3", AgeNS: -5}); got != "3.9.3 (asked after the reset)" {
 		t.Error(got)
 	}
 }
@@ -162,7 +162,7 @@ func TestSpan(t *testing.T) {
 		12 * time.Millisecond: "12ms", 59 * time.Second: "59s", 192 * time.Second: "3m12s",
 		59*time.Minute + 59600*time.Millisecond: "1h0m", 25 * time.Hour: "1d1h",
 	} {
-		if got := span(int64(ns)); got != want {
+		if got := Span(int64(ns)); got != want {
 			t.Error(fmt.Sprint(ns), got, want)
 		}
 	}

@@ -136,8 +136,9 @@ var outcomes = map[event.Outcome]string{
 	event.OutcomeDisabled:       "version unknown, it was not asked (--no-probe, or no probe was allowed)",
 }
 
-// serverWords is what is known of a ZooKeeper server, without its address.
-func serverWords(s *event.Server) string {
+// ServerWords is what is known of a ZooKeeper server, without its address,
+// escaped.
+func ServerWords(s *event.Server) string {
 	var words []string
 	if s.Version != "" {
 		words = append(words, Escape(s.Version, maxVersion))
@@ -171,7 +172,7 @@ func asked(s *event.Server) string {
 	case s.AgeNS < 0:
 		return "asked after the reset"
 	case s.AgeNS >= int64(time.Minute):
-		return "asked " + span(s.AgeNS) + " ago"
+		return "asked " + Span(s.AgeNS) + " ago"
 	}
 	return ""
 }
@@ -184,23 +185,32 @@ func zookeeperWords(z *event.ZooKeeper) string {
 		if z.Role == event.RoleServer {
 			who = "this ZooKeeper server"
 		}
-		parts = append(parts, who+": "+serverWords(z.Server))
+		parts = append(parts, who+": "+ServerWords(z.Server))
 	}
-	if c := z.Client; c != nil && (c.Version != "" || c.Transport != "") {
-		text := "client library"
-		if c.Version != "" {
-			text += " " + Escape(c.Version, maxVersion)
-		}
-		if c.Transport != "" {
-			text += " (" + Escape(c.Transport, maxWord) + ")"
-		}
+	if text := LibraryWords(z.Client); text != "" {
 		parts = append(parts, text)
 	}
 	return strings.Join(parts, "; ")
 }
 
-// span is a duration as a person says it: two units, no fractions of seconds.
-func span(ns int64) string {
+// LibraryWords is what is known of a ZooKeeper client's library, escaped; empty
+// where that is nothing.
+func LibraryWords(c *event.Client) string {
+	if c == nil || c.Version == "" && c.Transport == "" {
+		return ""
+	}
+	text := "client library"
+	if c.Version != "" {
+		text += " " + Escape(c.Version, maxVersion)
+	}
+	if c.Transport != "" {
+		text += " (" + Escape(c.Transport, maxWord) + ")"
+	}
+	return text
+}
+
+// Span is a duration as a person says it: two units, no fractions of seconds.
+func Span(ns int64) string {
 	d := time.Duration(ns).Round(time.Second)
 	switch {
 	case ns < int64(time.Second):
