@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -110,7 +111,8 @@ func partial(a Answer, text []byte, err error) Answer {
 	if err == nil || a.Outcome != event.OutcomeNotZooKeeper {
 		return a
 	}
-	if begins(text, "Zookeeper version: ") || begins(text, notServing) || begins(text, keeperVersion) {
+	ours := func(whole string) bool { return begins(text, whole) }
+	if slices.ContainsFunc(beginnings, ours) {
 		return Answer{Outcome: event.OutcomeTimeout, Detail: "began to answer as ZooKeeper does, and was cut off", Bytes: a.Bytes}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -118,6 +120,9 @@ func partial(a Answer, text []byte, err error) Answer {
 	}
 	return a
 }
+
+// beginnings of what ZooKeeper answers.
+var beginnings = []string{"Zookeeper version: ", notServing, keeperVersion, "Environment:\n", "zk_version\t", "clientPort="}
 
 // begins: the one is the beginning of the other.
 func begins(text []byte, whole string) bool {

@@ -14,13 +14,13 @@ import (
 )
 
 // Everything that a listener receives over all ways in which this package can
-// send is one of the four words, alone. The dangerous words have no Word, and
+// send is one of the seven words, alone. The dangerous words have no Word, and
 // what looks like one made elsewhere (the zero Word) sends nothing.
 func TestNoOtherBytesLeave(t *testing.T) {
 	heard := []string{}
 	for _, dir := range []string{"3.4.13/all", "3.9.6/default", "3.9.3/not-serving", "unknown words"} {
 		f := listen(t, "127.0.0.1:0", answers(t, dir))
-		for _, w := range append(Words(), Word{}, Word{index: 5}, Word{index: 255}) {
+		for _, w := range append(Words(), Word{}, Word{index: 8}, Word{index: 255}) {
 			Ask(context.Background(), Target{Addr: f.addr}, w, time.Second)
 		}
 		p := NewProber(Options{Timeout: time.Second})
@@ -32,11 +32,11 @@ func TestNoOtherBytesLeave(t *testing.T) {
 	silent := listen(t, "127.0.0.1:0", func(c *net.TCPConn, _ string) {})
 	Ask(context.Background(), Target{Addr: silent.addr}, Envi, short)
 	heard = append(heard, silent.heard()...)
-	if len(heard) != 4*4+4+1+1 {
+	if len(heard) != 4*7+4+1+1 {
 		t.Errorf("%d connections: %q", len(heard), heard)
 	}
 	for _, h := range heard {
-		if !slices.Contains([]string{"srvr", "stat", "ruok", "envi"}, h) {
+		if !slices.Contains([]string{"srvr", "stat", "ruok", "envi", "mntr", "conf", "isro"}, h) {
 			t.Errorf("a server heard %q", h)
 		}
 	}
