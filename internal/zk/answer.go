@@ -64,6 +64,8 @@ const (
 	notServing     = "This ZooKeeper instance is not currently serving requests"
 	readOnly       = "READ-ONLY mode; serving only read-only clients"
 	keeperVersion  = "ClickHouse Keeper version: "
+
+	notServingDetail = "the server runs but serves no requests (no quorum, starting or stopping)"
 )
 
 var (
@@ -93,7 +95,7 @@ func ParseAnswer(w Word, text []byte) Answer {
 	case strings.HasSuffix(first, notWhitelisted) && strings.HasPrefix(first, w.String()):
 		a.Outcome, a.Detail = event.OutcomeNotWhitelisted, "the server's whitelist refuses "+w.String()+" (so it is 3.4.10 or later)"
 	case strings.HasPrefix(first, notServing):
-		a.Outcome, a.Detail = event.OutcomeNotServing, "the server runs but serves no requests (no quorum, starting or stopping)"
+		a.Outcome, a.Detail = event.OutcomeNotServing, notServingDetail
 	case strings.HasPrefix(first, keeperVersion):
 		a.keeper(first[len(keeperVersion):])
 		a.lines(text)

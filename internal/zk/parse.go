@@ -181,7 +181,7 @@ func (a *Answer) isro(text []byte) {
 	case "ro":
 		a.Outcome, a.ReadOnly = event.OutcomeOK, new(true)
 	case "null":
-		a.Outcome, a.Detail = event.OutcomeNotServing, "the server runs but serves no requests (no quorum, starting or stopping)"
+		a.Outcome, a.Detail = event.OutcomeNotServing, notServingDetail
 	default:
 		a.foreign(text)
 	}
