@@ -51,6 +51,10 @@ type Answer struct {
 	unknownWord bool // closed in order without a byte, as for a word that the server does not know
 }
 
+// UnknownWord tells that the server closed in order without a byte, as one does
+// that does not know the word.
+func (a Answer) UnknownWord() bool { return a.unknownWord }
+
 // Release is the Apache version without the build, or nothing where unknown.
 func (a Answer) Release() string {
 	if a.Major == 0 {
