@@ -38,7 +38,7 @@ type zkReport struct {
 	ReadOnly       *bool          `json:"read_only"`       // whether the server is in read-only mode
 	Rejected       event.Number   `json:"rejected"`        // connections that it turned away since it started, from 3.6 on
 	Java           *string        `json:"java"`            // its java.version
-	TLS            bool           `json:"tls"`             // the words went inside TLS
+	TLS            bool           `json:"tls"`             // the words went inside TLS, or were to: see outcome
 	AdminPort      uint16         `json:"admin_port"`      // of the AdminServer that was asked; 0: none was
 	Pages          []zkPage       `json:"pages"`           // of the AdminServer, in the order asked
 }
@@ -212,7 +212,7 @@ func (r *zkReport) facts() (f [][2]string) {
 	if r.ReadOnly != nil {
 		add("read-only", "%s", map[bool]string{true: "yes", false: "no"}[*r.ReadOnly])
 	}
-	if r.TLS {
+	if r.TLS && r.Outcome != zk.OutcomeTLSFailed {
 		add("TLS", "the words went inside TLS")
 	}
 	if r.AdminPort != 0 && len(r.Pages) > 0 {

@@ -129,7 +129,7 @@ func exchange(conn stream, w Word, word string, end time.Time) Answer {
 	case err == nil:
 		return ParseAnswer(w, nil)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return silent(conn, w, time.Since(start).Round(time.Millisecond))
+		return silent(conn, w, time.Since(start).Round(10*time.Millisecond))
 	case errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE):
 		return Answer{Outcome: event.OutcomeReset, Detail: "reset without a byte of answer"}
 	case alerted(err):
