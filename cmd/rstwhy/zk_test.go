@@ -87,7 +87,8 @@ const (
 func TestZKText(t *testing.T) {
 	addr, heard := zkListen(t, map[string]string{
 		"srvr": "Zookeeper version: " + zkDebian + "Latency min/avg/max: 0/1/30\nConnections: 7\nOutstanding: 2\nZxid: 0x1f\nMode: follower\n",
-		"stat": "stat" + zkRefuses, "ruok": "imok",
+		"stat": "stat" + zkRefuses, "ruok": "imok", "isro": "rw", "mntr": "mntr" + zkRefuses,
+		"conf": "clientPort=2181\ntickTime=2000\nmaxClientCnxns=60\nserverId=1\n",
 		"envi": "Environment:\nzookeeper.version=" + zkDebian + "java.version=17.0.15\n",
 	})
 	out, err := zkRun(addr)
@@ -95,26 +96,37 @@ func TestZKText(t *testing.T) {
 		t.Error(err)
 	}
 	want := addr + `  ZooKeeper 3.4.13-6--1 (vendor build), follower
-  srvr  ok               7 connections, 2 outstanding, latency 0/1/30 ms, zxid 0x1f
-  stat  not-whitelisted  the server's whitelist refuses stat (so it is 3.4.10 or later)
-  ruok  ok               imok
-  envi  ok               java 17.0.15
-  note  the server's version proves nothing about ZOOKEEPER-1702`
-	if !strings.HasPrefix(out, want) || !strings.Contains(out, "Netty client of any version") {
+  connections   7 of all clients; one client address may have 60 (maxClientCnxns)
+  latency       0/1/30 ms (min/avg/max)
+  outstanding   2 requests
+  last zxid     0x1f
+  read-only     no
+  srvr          ok
+  stat          not-whitelisted  the server's whitelist refuses stat (so it is 3.4.10 or later)
+  ruok          ok               imok
+  envi          ok               java 17.0.15
+  mntr          not-whitelisted  the server's whitelist refuses mntr (so it is 3.4.10 or later)
+  conf          ok
+  isro          ok
+  note          the server's version proves nothing about ZOOKEEPER-1702`
+	if !strings.HasPrefix(out, want) || !strings.Contains(out, "Netty client of any version") || !strings.Contains(out, "--admin asks") {
 		t.Errorf("got\n%s\nwant\n%s", out, want)
 	}
 	// One connection a word: the server's goroutines may note them in another order.
-	if got := slices.Sorted(slices.Values(heard())); !slices.Equal(got, []string{"envi", "ruok", "srvr", "stat"}) {
+	if got := slices.Sorted(slices.Values(heard())); !slices.Equal(got, []string{"conf", "envi", "isro", "mntr", "ruok", "srvr", "stat"}) {
 		t.Errorf("the server heard %q", got)
 	}
 }
 
 func TestZKNotServing(t *testing.T) {
-	addr, _ := zkListen(t, map[string]string{"srvr": zkIdle, "stat": zkIdle, "ruok": "imok",
+	addr, heard := zkListen(t, map[string]string{"srvr": zkIdle, "ruok": "imok", "isro": "null",
 		"envi": "Environment:\nzookeeper.version=" + zkDebian})
 	out, err := zkRun(addr)
 	if err != nil || !strings.Contains(out, "ZooKeeper 3.4.13-6--1 (vendor build), not serving\n") {
 		t.Errorf("%v\n%s", err, out)
+	}
+	if got := slices.Sorted(slices.Values(heard())); !slices.Equal(got, []string{"envi", "isro", "ruok", "srvr"}) {
+		t.Errorf("the server heard %q", got)
 	}
 }
 
@@ -126,7 +138,7 @@ func TestZKJSON(t *testing.T) {
 		t.Errorf("error %v, want errNoVersion", err)
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if len(lines) != 2 || len(out) > 8<<10 || strings.ContainsAny(out, "\x1b\x07") || !utf8.ValidString(out) {
+	if len(lines) != 2 || len(out) > 12<<10 || strings.ContainsAny(out, "\x1b\x07") || !utf8.ValidString(out) {
 		t.Fatalf("%d lines, %d bytes", len(lines), len(out))
 	}
 	var r [2]struct {
@@ -139,7 +151,7 @@ func TestZKJSON(t *testing.T) {
 		}
 	}
 	if r[0].Type != "zookeeper" || r[0].Target != good || r[0].Version != "3.4.13-6--1" || r[0].Mode != "leader" ||
-		r[0].Outcome != string(event.OutcomeOK) || len(r[0].Words) != 4 {
+		r[0].Outcome != string(event.OutcomeOK) || len(r[0].Words) != 7 {
 		t.Errorf("got %+v", r[0])
 	}
 	if r[1].Version != "" || r[1].Outcome != string(event.OutcomeNotZooKeeper) || !strings.Contains(r[1].Detail, `\x1b]0;owned`) {
@@ -160,6 +172,9 @@ func TestZKRefused(t *testing.T) {
 func TestZKUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{}, {"-o", "yaml", "h"}, {"--timeout", "0s", "h"}, {"--timeout", "x", "h"}, {"--word", "kill", "h"},
+		{"--admin-port", "0", "h"}, {"--admin-port", "65536", "h"}, {"--tls-ca", "/etc/hostname", "h"}, {"--tls", "--tls-cert", "x", "h"},
+		{"--tls", "--tls-ca", "/nonexistent", "h"}, {"--tls", "--tls-ca", "/etc/hostname", "h"}, {"--tls-insecure", "h"},
+		{"--tls", "--tls-insecure", "--tls-ca", "/etc/hostname", "h"},
 		{"h:0"}, {"h:65536"}, {"h:x"}, {":2181"}, {""}, {"a:b:c"}, {"[::1"}, {strings.Repeat("h", 300)},
 		{"127.0.0.1:1", "h:\x1b[31m"},
 	} {

@@ -25,10 +25,27 @@ type zkReport struct {
 	Version string        `json:"version"`      // from the first word that told it
 	Vendor  bool          `json:"vendor_build"` // no Apache release: may carry backported fixes
 	Mode    string        `json:"mode"`
-	Outcome event.Outcome `json:"outcome"` // of the word that told the version; else of srvr
+	Outcome event.Outcome `json:"outcome"` // of the word that told the version; else of the first one
 	Detail  string        `json:"detail"`
 	Words   []zkWord      `json:"words"` // in the order asked; those after a failed connection are not asked
 	Remark  string        `json:"remark"`
+
+	Connections    event.Number   `json:"connections"`     // open connections of all clients, the question's own among them; this and what follows: null where unknown
+	MaxConnections event.Number   `json:"max_connections"` // maxClientCnxns: the connections that one client address may have, 0 for any number
+	LatencyMS      *event.Latency `json:"latency_ms"`      // since the server's statistics began
+	Outstanding    event.Number   `json:"outstanding"`     // requests queued in the server
+	Zxid           *string        `json:"zxid"`            // last transaction id, hexadecimal
+	ReadOnly       *bool          `json:"read_only"`       // whether the server is in read-only mode
+	Rejected       event.Number   `json:"rejected"`        // connections that it turned away since it started, from 3.6 on
+	Java           *string        `json:"java"`            // its java.version
+	TLS            bool           `json:"tls"`             // the words went inside TLS, or were to: see outcome
+	AdminPort      uint16         `json:"admin_port"`      // of the AdminServer that was asked; 0: none was
+	Pages          []zkPage       `json:"pages"`           // of the AdminServer, in the order asked
+}
+
+type zkPage struct {
+	Page string `json:"page"`
+	zk.Answer
 }
 
 type zkWord struct {
@@ -40,22 +57,60 @@ func (r *zkReport) conclude() {
 	if len(r.Words) == 0 {
 		return
 	}
-	best := r.Words[0].Answer
-	if i := slices.IndexFunc(r.Words, func(w zkWord) bool { return w.Version != "" }); i >= 0 {
-		best = r.Words[i].Answer
-	}
-	r.Version, r.Vendor, r.Outcome, r.Detail = best.Version, best.VendorBuild, best.Outcome, best.Detail
+	answers := make([]zk.Answer, 0, len(r.Words)+len(r.Pages))
 	for _, w := range r.Words {
-		if r.Mode == "" {
-			r.Mode = w.Mode
-		}
+		answers = append(answers, w.Answer)
+	}
+	best := answers[0]
+	if i := slices.IndexFunc(answers, func(a zk.Answer) bool { return a.Version != "" }); i >= 0 {
+		best = answers[i]
+	}
+	r.Outcome, r.Detail = best.Outcome, best.Detail
+	for _, p := range r.Pages {
+		answers = append(answers, p.Answer)
+	}
+	for _, a := range answers {
+		r.add(a)
 		// envi tells the version of a server that is not serving; its state
 		// is what matters then.
-		if w.Outcome == event.OutcomeNotServing {
-			r.Outcome, r.Detail = w.Outcome, w.Detail
+		if a.Outcome == event.OutcomeNotServing {
+			r.Outcome, r.Detail = a.Outcome, a.Detail
 		}
 	}
 	r.Remark = r.remark()
+	if r.AdminPort == 0 && slices.ContainsFunc(answers, func(a zk.Answer) bool { return a.Outcome == event.OutcomeNotWhitelisted }) {
+		r.Remark += "; --admin asks the AdminServer for what the whitelist refuses"
+	}
+}
+
+// add takes what no earlier answer told.
+func (r *zkReport) add(a zk.Answer) {
+	if r.Version == "" {
+		r.Version, r.Vendor = a.Version, a.VendorBuild
+	}
+	if r.Mode == "" {
+		r.Mode = a.Mode
+	}
+	for _, n := range []struct {
+		to   *event.Number
+		from event.Number
+	}{{&r.Connections, a.Connections}, {&r.MaxConnections, a.PerAddress}, {&r.Outstanding, a.Outstanding}, {&r.Rejected, a.Rejected}} {
+		if !n.to.Known {
+			*n.to = n.from
+		}
+	}
+	if l := a.Latency; l != nil && r.LatencyMS == nil {
+		r.LatencyMS = &event.Latency{Min: l.MinMS, Avg: l.AvgMS, Max: l.MaxMS}
+	}
+	if a.Zxid != "" && r.Zxid == nil {
+		r.Zxid = &a.Zxid
+	}
+	if a.Java != "" && r.Java == nil {
+		r.Java = &a.Java
+	}
+	if r.ReadOnly == nil {
+		r.ReadOnly = a.ReadOnly
+	}
 }
 
 // remark says what the version means, and what it does not.
@@ -74,7 +129,9 @@ func (r *zkReport) remark() string {
 	case r.Outcome == event.OutcomeReset:
 		return "closed before an answer: over maxClientCnxns for this address, or no ZooKeeper"
 	case r.Outcome == event.OutcomeTLSOnly:
-		return "ask the plain client port, if there is one; rstwhy does not speak TLS to ZooKeeper"
+		return "a port for TLS, by its silence: ask with --tls, or ask the plain client port; --admin asks the AdminServer"
+	case r.Outcome == zk.OutcomeTLSFailed:
+		return "the authority is --tls-ca, the name in the certificate --tls-server-name, your own certificate --tls-cert and --tls-key"
 	}
 	return ""
 }
@@ -98,17 +155,70 @@ func (r *zkReport) writeText(out io.Writer) error {
 		}
 	}
 	fmt.Fprintf(&b, "%s  %s\n", where, r.headline())
+	for _, f := range r.facts() {
+		fmt.Fprintf(&b, "  %-13s %s\n", f[0], f[1])
+	}
+	row := func(name string, a zk.Answer) {
+		detail := a.Detail
+		if a.Java != "" {
+			detail = "java " + a.Java
+		}
+		fmt.Fprintf(&b, "%s\n", strings.TrimRight(fmt.Sprintf("  %-13s %-16s %s", name, a.Outcome, detail), " "))
+	}
 	for _, w := range r.Words {
-		fmt.Fprintf(&b, "  %-5s %-16s %s\n", w.Word, w.Outcome, facts(w))
+		row(w.Word, w.Answer)
+	}
+	for _, p := range r.Pages {
+		row(p.Page, p.Answer)
 	}
 	if len(r.Words) == 0 && r.Detail != "" {
 		fmt.Fprintf(&b, "  %s\n", r.Detail)
 	}
 	if r.Remark != "" {
-		fmt.Fprintf(&b, "  note  %s\n", r.Remark)
+		fmt.Fprintf(&b, "  %-13s %s\n", "note", r.Remark)
 	}
 	_, err := out.Write(b.Bytes())
 	return err
+}
+
+// facts are the measurements, whichever answer told them.
+func (r *zkReport) facts() (f [][2]string) {
+	add := func(name, format string, args ...any) { f = append(f, [2]string{name, fmt.Sprintf(format, args...)}) }
+	limit := "how many one client address may have (maxClientCnxns) it did not tell"
+	switch {
+	case r.MaxConnections.Known && r.MaxConnections.N == 0:
+		limit = "one client address may have any number (maxClientCnxns=0)"
+	case r.MaxConnections.Known:
+		limit = fmt.Sprintf("one client address may have %d (maxClientCnxns)", r.MaxConnections.N)
+	}
+	switch {
+	case r.Connections.Known:
+		add("connections", "%d of all clients; %s", r.Connections.N, limit)
+	case r.MaxConnections.Known:
+		add("connections", "%s", limit)
+	}
+	if r.Rejected.Known && r.Rejected.N > 0 {
+		add("rejected", "%d connections since it started", r.Rejected.N)
+	}
+	if l := r.LatencyMS; l != nil {
+		add("latency", "%g/%g/%g ms (min/avg/max)", l.Min, l.Avg, l.Max)
+	}
+	if r.Outstanding.Known {
+		add("outstanding", "%d requests", r.Outstanding.N)
+	}
+	if r.Zxid != nil {
+		add("last zxid", "%s", *r.Zxid)
+	}
+	if r.ReadOnly != nil {
+		add("read-only", "%s", map[bool]string{true: "yes", false: "no"}[*r.ReadOnly])
+	}
+	if r.TLS && r.Outcome != zk.OutcomeTLSFailed {
+		add("TLS", "the words went inside TLS")
+	}
+	if r.AdminPort != 0 && len(r.Pages) > 0 {
+		add("AdminServer", "asked on port %d", r.AdminPort)
+	}
+	return f
 }
 
 func (r *zkReport) headline() string {
@@ -128,30 +238,6 @@ func (r *zkReport) headline() string {
 		s += ", not serving"
 	}
 	return s
-}
-
-// facts are the measurements of one answer, or why there is none.
-func facts(w zkWord) string {
-	if w.Outcome != event.OutcomeOK || w.Word == zk.Ruok.String() {
-		return w.Detail
-	}
-	var f []string
-	if w.Connections.Known {
-		f = append(f, fmt.Sprintf("%d connections", w.Connections.N))
-	}
-	if w.Outstanding.Known {
-		f = append(f, fmt.Sprintf("%d outstanding", w.Outstanding.N))
-	}
-	if l := w.Latency; l != nil {
-		f = append(f, fmt.Sprintf("latency %g/%g/%g ms", l.MinMS, l.AvgMS, l.MaxMS))
-	}
-	if w.Zxid != "" {
-		f = append(f, "zxid "+w.Zxid)
-	}
-	if w.Java != "" {
-		f = append(f, "java "+w.Java)
-	}
-	return strings.Join(f, ", ")
 }
 
 // quote makes a foreign string safe for a terminal and bounds it.

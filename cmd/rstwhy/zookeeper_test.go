@@ -153,9 +153,9 @@ func zkCheckSummary(t *testing.T, sum event.Summary, tr *zkTrace, probes uint64)
 func (s *zkSite) testAsk(t *testing.T, bin string) {
 	// envi tells the version even without a quorum, where no whitelist refuses
 	// it: before 3.5.3, by default.
-	without := 1
+	without, limit := 1, "(maxClientCnxns) it did not tell"
 	if strings.HasPrefix(s.release.Version, "3.4.") {
-		without = 0
+		without, limit = 0, "one client address may have 60 (maxClientCnxns)"
 	}
 	for _, c := range []struct {
 		name   string
@@ -164,6 +164,8 @@ func (s *zkSite) testAsk(t *testing.T, bin string) {
 		want   string
 	}{
 		{"serving", []string{zkAddr(zkPort).String()}, 0, s.release.Version},
+		{"limit", []string{zkAddr(zkPort).String()}, 0, limit},
+		{"no TLS hello to a plaintext port", []string{"--tls", zkAddr(zkPort).String()}, 0, s.release.Version},
 		{"serving, JSON", []string{"-o", "json", zkAddr(zkPort).String()}, 0, `"` + s.release.Version},
 		{"not serving", []string{"-o", "json", zkAddr(zkPortAlone).String()}, without, string(event.OutcomeNotServing)},
 		{"dead port", []string{"-o", "json", zkAddr(zkPortDead).String()}, 1, string(event.OutcomeRefused)},

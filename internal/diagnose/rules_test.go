@@ -162,7 +162,7 @@ func TestOutcomesStated(t *testing.T) {
 	for _, o := range []event.Outcome{
 		event.OutcomeOK, event.OutcomeNotWhitelisted, event.OutcomeNotServing, event.OutcomeTLSOnly, event.OutcomeRefused,
 		event.OutcomeReset, event.OutcomeTimeout, event.OutcomeUnreachable, event.OutcomeNotZooKeeper, event.OutcomeKeeper,
-		event.OutcomePending, event.OutcomeDisabled,
+		event.OutcomePending, event.OutcomeWithheld, event.OutcomeDisabled,
 	} {
 		f := fixtures(t)["testdata/zookeeper-network-or-server/hit-client.json"]
 		f.Reset.ZooKeeper.Server.Outcome = o

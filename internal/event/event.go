@@ -219,6 +219,7 @@ const (
 	OutcomeKeeper         Outcome = "clickhouse-keeper" // ClickHouse Keeper speaks the words but is other code
 	OutcomePending        Outcome = "pending"           // asked, no answer yet when the record was finished
 	OutcomeDisabled       Outcome = "disabled"          // --no-probe, or no probe was allowed
+	OutcomeWithheld       Outcome = "withheld"          // not asked: this host holds more than 80 % of the connections that the server allows it
 )
 
 // Server is the latest snapshot of a ZooKeeper server.
@@ -229,6 +230,19 @@ type Server struct {
 	Mode    string     `json:"mode"`    // standalone, leader, follower, observer, read-only; empty where unknown
 	Outcome Outcome    `json:"outcome"` // what came of asking
 	AgeNS   int64      `json:"age_ns"`  // age of the answer at the time of the reset, ns; negative where the answer came after it
+
+	Connections    Number   `json:"connections"`     // open connections of all clients, the question's own among them; null where unknown
+	MaxConnections Number   `json:"max_connections"` // maxClientCnxns, the connections that one client address may have, 0 for any number; null where unknown: the server is asked only where a rule needs it
+	LatencyMS      *Latency `json:"latency_ms"`      // request latency since the server's statistics began, ms; null where unknown
+	Outstanding    Number   `json:"outstanding"`     // requests queued in the server; null where unknown
+	Zxid           *string  `json:"zxid"`            // last transaction id, hexadecimal; null where unknown
+}
+
+// Latency is how long a ZooKeeper server took for its requests.
+type Latency struct {
+	Min float64 `json:"min"` // shortest, ms
+	Avg float64 `json:"avg"` // mean, ms: a whole number up to 3.5
+	Max float64 `json:"max"` // longest, ms
 }
 
 // Client is what is known of the ZooKeeper client library.

@@ -109,7 +109,9 @@ func (r *reflector) complete(t reflect.Type, s *jsonschema.Schema) error {
 				return err
 			}
 		}
-		if f.Type.Kind() == reflect.Pointer && p.Type != "null" {
+		// A Number writes null where it is not left out.
+		number := f.Type == reflect.TypeFor[event.Number]() && !strings.Contains(f.Tag.Get("json"), ",omitzero")
+		if (f.Type.Kind() == reflect.Pointer || number) && p.Type != "null" {
 			p.Extras = map[string]any{"type": []string{p.Type, "null"}}
 			p.Type = ""
 			if len(p.Enum) > 0 { // enum binds null too (JSON Schema validation 6.1.2)

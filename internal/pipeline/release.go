@@ -99,6 +99,7 @@ func (s *session) release(p *pending, now uint64) {
 	}
 	res.Packets = 1 + p.more
 	r := s.finish(res)
+	s.servers.need(r)
 	s.finisher.storms.remember(&p.raw, r, now)
 	if p.end != nil {
 		p.end.wait, p.end.owner = nil, res.Owner

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rstwhy/internal/event"
+	"rstwhy/internal/netns"
 	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
 	"rstwhy/internal/zk"
@@ -39,9 +40,15 @@ const localServersMax = 4096
 func newServers(opts Options, live *probe.Live, procs *owner.Resolver) servers {
 	s := servers{ports: opts.ZKPorts, procs: procs, local: map[processID]localServer{}}
 	if !opts.NoProbe {
-		s.prober = zk.NewProber(zk.Options{Register: func(local, remote netip.AddrPort, _ uint32) func() {
-			return live.RegisterProbe(local, remote)
-		}})
+		s.prober = zk.NewProber(zk.Options{
+			Register: func(local, remote netip.AddrPort, _ uint32) func() {
+				return live.RegisterProbe(local, remote)
+			},
+			Connections: func(t zk.Target) (int, bool) {
+				n, whole, _ := netns.Connections(t.NetNS, t.NSPath, t.Addr)
+				return n, whole // where they cannot be counted, the question fails by itself
+			},
+		})
 	}
 	return s
 }
@@ -184,6 +191,22 @@ func (s *servers) attach(res *Resolution, names probe.Names, clock probe.Clock) 
 		}
 	}
 	res.ZooKeeper = &event.ZooKeeper{Role: role, Server: &srv}
+}
+
+// needed is the word that bears on a verdict beyond what srvr tells, by rule.
+// Its answer comes too late for the record that asks for it, and stays for those
+// that follow.
+var needed = map[string]zk.Word{"zookeeper-max-client-connections": zk.Conf}
+
+// need asks for what the verdict on a finished record lacked.
+func (s *servers) need(r *event.Reset) {
+	if s.prober == nil || r == nil || r.Verdict == nil || r.ZooKeeper == nil || r.ZooKeeper.Server == nil {
+		return
+	}
+	if w, ok := needed[r.Verdict.Rule]; ok {
+		srv := r.ZooKeeper.Server
+		s.prober.Need(zk.Key{NetNS: r.NetNS, Addr: netip.AddrPortFrom(srv.Address, srv.Port)}, w)
+	}
 }
 
 // preview makes the record as it stands on arrival, to see what it needs.

@@ -135,7 +135,7 @@ func hostile(s string) sample {
 	r.Peer = event.Endpoint{Address: netip.MustParseAddr("fe80::1").WithZone(s), Port: 1}
 	r.Host, r.ID, r.Cause, r.Thread, r.Reason = s, s, s, &s, &s
 	r.ZooKeeper = &event.ZooKeeper{Role: event.RoleClient,
-		Server: &event.Server{Version: s, Mode: s, Outcome: event.Outcome(s)},
+		Server: &event.Server{Version: s, Mode: s, Outcome: event.Outcome(s), Zxid: &s},
 		Client: &event.Client{Version: s, Transport: s}}
 	evilOne := event.Process{PID: 1, Comm: s, Label: s, Exe: s, Cmdline: s, Cgroup: s, ContainerID: s}
 	r.DropReason, r.Twin, r.TwinOwner, r.Others = &s, &s, &evilOne, []event.Process{evilOne, evilOne}

@@ -133,6 +133,7 @@ var outcomes = map[event.Outcome]string{
 	event.OutcomeNotZooKeeper:   "no ZooKeeper, something else answers",
 	event.OutcomeKeeper:         "ClickHouse Keeper, not Apache ZooKeeper",
 	event.OutcomePending:        "version not yet known, it was asked and has not answered so far",
+	event.OutcomeWithheld:       "version unknown, it was not asked: this host holds nearly all of the connections that the server allows it",
 	event.OutcomeDisabled:       "version unknown, it was not asked (--no-probe, or no probe was allowed)",
 }
 
@@ -167,7 +168,7 @@ func ServerWords(s *event.Server) string {
 // mode, and are upgraded, between two answers.
 func asked(s *event.Server) string {
 	switch {
-	case s.Outcome == event.OutcomePending || s.Outcome == event.OutcomeDisabled:
+	case s.Outcome == event.OutcomePending || s.Outcome == event.OutcomeDisabled || s.Outcome == event.OutcomeWithheld:
 		return ""
 	case s.AgeNS < 0:
 		return "asked after the reset"

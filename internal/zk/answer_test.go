@@ -18,8 +18,8 @@ func TestParseAnswerOfRealServers(t *testing.T) {
 		"3.9.3-netty": "3.9.3-${mvngit.commit.id}", "3.9.6": "3.9.6-${mvngit.commit.id}",
 	}
 	files, err := filepath.Glob("testdata/answers/*/*/*.txt")
-	if err != nil || len(files) != 45 {
-		t.Fatalf("found %d captured answers, want 45 (%v)", len(files), err)
+	if err != nil || len(files) != 78 {
+		t.Fatalf("found %d captured answers, want 78 (%v)", len(files), err)
 	}
 	for _, file := range files {
 		parts := strings.Split(file, "/")
@@ -37,14 +37,14 @@ func TestParseAnswerOfRealServers(t *testing.T) {
 			switch {
 			case state == "default" && release != "3.4.13" && name != "srvr":
 				want = event.OutcomeNotWhitelisted
-			case state == "not-serving" && (name == "srvr" || name == "stat"):
+			case state == "not-serving" && name != "ruok" && name != "envi":
 				want = event.OutcomeNotServing
 			}
 			if a.Outcome != want {
 				t.Errorf("outcome %q (%s), want %q", a.Outcome, a.Detail, want)
 			}
 			version := ""
-			if want == event.OutcomeOK && name != "ruok" {
+			if want == event.OutcomeOK && name != "ruok" && name != "conf" && name != "isro" {
 				version = versions[release]
 			}
 			if a.Version != version || (version != "" && !a.VendorBuild) {
@@ -53,23 +53,38 @@ func TestParseAnswerOfRealServers(t *testing.T) {
 			if version != "" && a.Release() != strings.TrimSuffix(release, "-netty") {
 				t.Errorf("release %q, want %q", a.Release(), release)
 			}
-			if name == "envi" && version != "" && a.Java == "" {
-				t.Error("no java version")
-			}
-			if version != "" && name != "envi" {
-				wantState(t, a)
+			if want == event.OutcomeOK {
+				wantState(t, name, a)
 			}
 		})
 	}
 }
 
-// wantState checks what every captured srvr and stat says: standalone, two
-// connections or fewer, nothing outstanding.
-func wantState(t *testing.T, a Answer) {
+// wantState checks what every captured answer says: standalone, two
+// connections or fewer, nothing outstanding, the default limit.
+func wantState(t *testing.T, word string, a Answer) {
 	t.Helper()
-	if a.Mode != "standalone" || a.Zxid != "0x1" || a.Latency == nil || a.Latency.MaxMS < 1 ||
-		!a.Connections.Known || a.Connections.N < 1 || a.Connections.N > 2 ||
-		a.Outstanding != event.Num(0) || !a.Nodes.Known || !a.Received.Known || !a.Sent.Known {
+	complete := true
+	switch word {
+	case "envi":
+		complete = a.Java != ""
+	case "conf":
+		complete = a.PerAddress == event.Num(60)
+	case "isro":
+		complete = a.ReadOnly != nil && !*a.ReadOnly
+	case "srvr", "stat":
+		complete = a.Zxid == "0x1" && a.ReadOnly != nil && !*a.ReadOnly
+	case "mntr":
+		// 3.4 writes neither.
+		old := a.Minor == 4
+		complete = a.Rejected.Known != old && a.UptimeMS.Known != old
+	}
+	if word == "srvr" || word == "stat" || word == "mntr" {
+		complete = complete && a.Mode == "standalone" && a.Latency != nil && a.Latency.MaxMS >= a.Latency.AvgMS && a.Latency.MaxMS >= 1 &&
+			a.Connections.Known && a.Connections.N >= 1 && a.Connections.N <= 2 &&
+			a.Outstanding == event.Num(0) && a.Nodes.Known && a.Received.Known && a.Sent.Known
+	}
+	if !complete {
 		t.Errorf("incomplete: %+v", a)
 	}
 }
@@ -112,6 +127,15 @@ func TestParseAnswer(t *testing.T) {
 		{"whitelist names another word", "wchp is not executed because it is not in the whitelist.\n", Stat, event.OutcomeNotZooKeeper, "", false, ""},
 		{"imok for another word", "imok", Srvr, event.OutcomeNotZooKeeper, "", false, ""},
 		{"ruok answered otherwise", "imok\nimok", Ruok, event.OutcomeNotZooKeeper, "", false, ""},
+		{"Keeper's mntr", "zk_version\tv21.11.1.1-prestable-7a4a0b0edef0\nzk_avg_latency\t0\nzk_server_state\tleader\n", Mntr, event.OutcomeKeeper, "v21.11.1.1-prestable-7a4a0b0edef0", false, "leader"},
+		{"Keeper's conf", "server_id=1\ntcp_port=2181\nfour_letter_word_allow_list=*\n", Conf, event.OutcomeKeeper, "", false, ""},
+		{"Keeper's envi", "Environment\nclickhouse.keeper.version=v21.11.1.1-prestable-7a4a\nhost.name=h\n", Envi, event.OutcomeKeeper, "v21.11.1.1-prestable-7a4a", false, ""},
+		{"mntr of 3.4.6", "zk_version\t3.4.6-1569965, built on 02/20/2014 09:09 GMT\nzk_server_state\tfollower\n", Mntr, event.OutcomeOK, "3.4.6-1569965", false, "follower"},
+		{"conf of something else", "tickTime=2000\n", Conf, event.OutcomeNotZooKeeper, "", false, ""},
+		{"isro read-only", "ro", Isro, event.OutcomeOK, "", false, ""},
+		{"isro not serving", "null", Isro, event.OutcomeNotServing, "", false, ""},
+		{"isro otherwise", "rwx", Isro, event.OutcomeNotZooKeeper, "", false, ""},
+		{"srvr where mntr was asked", "Zookeeper version: 3.4.6-1569965, built on x\n", Mntr, event.OutcomeNotZooKeeper, "", false, ""},
 		{"nothing", "", Srvr, event.OutcomeReset, "", false, ""},
 		{"http", "HTTP/1.1 400 Bad Request\r\n\r\n", Srvr, event.OutcomeNotZooKeeper, "", false, ""},
 		{"jetty", "HTTP/1.1 400 Illegal character CNTL=0x0\r\nServer: Jetty(9.4.50)\r\n", Srvr, event.OutcomeNotZooKeeper, "", false, ""},
@@ -127,20 +151,26 @@ func TestParseAnswer(t *testing.T) {
 			if a.Outcome != tt.outcome || a.Version != tt.version || a.VendorBuild != tt.vendor || a.Mode != tt.mode {
 				t.Errorf("got %q %q vendor %v mode %q (%s)", a.Outcome, a.Version, a.VendorBuild, a.Mode, a.Detail)
 			}
-			wantHarmless(t, a)
+			wantHarmless(t, tt.word, a)
 		})
 	}
 }
 
 // wantHarmless checks that nothing of an answer can reach a terminal unescaped
 // or unbounded.
-func wantHarmless(t *testing.T, a Answer) {
+func wantHarmless(t *testing.T, w Word, a Answer) {
 	t.Helper()
 	if a.Outcome == "" {
 		t.Error("no outcome")
 	}
-	if told := a.Outcome == event.OutcomeOK || a.Outcome == event.OutcomeKeeper; told != (a.Version != "" || a.Detail == "imok") {
+	told := a.Outcome == event.OutcomeOK || a.Outcome == event.OutcomeKeeper
+	if w != Conf && w != Isro && told != (a.Version != "" || a.Detail == "imok") || !told && a.Version != "" {
 		t.Errorf("outcome %q with version %q", a.Outcome, a.Version)
+	}
+	for _, n := range []event.Number{a.Connections, a.Outstanding, a.Received, a.Sent, a.Nodes, a.PerAddress, a.Rejected, a.UptimeMS} {
+		if n.N < 0 {
+			t.Errorf("negative: %+v", a)
+		}
 	}
 	if a.Outcome == event.OutcomeKeeper && a.Major != 0 {
 		t.Error("a Keeper has an Apache version")
@@ -154,16 +184,32 @@ func wantHarmless(t *testing.T, a Answer) {
 	}
 }
 
-func FuzzParseAnswer(f *testing.F) {
+// Each word with every captured answer, its own and the others'.
+func FuzzAnswerSrvr(f *testing.F) { fuzzAnswer(f, Srvr) }
+func FuzzAnswerStat(f *testing.F) { fuzzAnswer(f, Stat) }
+func FuzzAnswerRuok(f *testing.F) { fuzzAnswer(f, Ruok) }
+func FuzzAnswerEnvi(f *testing.F) { fuzzAnswer(f, Envi) }
+func FuzzAnswerMntr(f *testing.F) { fuzzAnswer(f, Mntr) }
+func FuzzAnswerConf(f *testing.F) { fuzzAnswer(f, Conf) }
+func FuzzAnswerIsro(f *testing.F) { fuzzAnswer(f, Isro) }
+
+func fuzzAnswer(f *testing.F, w Word) {
 	files, _ := filepath.Glob("testdata/answers/*/*/*.txt")
+	if len(files) == 0 {
+		f.Fatal("no captured answers")
+	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(uint8(1), text)
+		f.Add(text)
 	}
-	f.Fuzz(func(t *testing.T, w uint8, text []byte) {
-		wantHarmless(t, ParseAnswer(Word{w%4 + 1}, text))
-	})
+	for _, text := range []string{
+		"", "\x00", "Zookeeper version: 3.4.6-\x1b[2J\u202e, built on x\nMode: \x1b\n", "zk_version\tv\x07\nzk_avg_latency\tNaN\nzk_min_latency\t-1\nzk_max_latency\t1e999\n",
+		"tickTime=99999999999999999999\nserverId=-1\nmaxClientCnxns=-1\n", "\x15\x03\x01", "HTTP/1.1 200 OK\r\n\r\n", strings.Repeat("a=b\n", 4096), strings.Repeat(" \n", 4096),
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) { wantHarmless(t, w, ParseAnswer(w, text)) })
 }

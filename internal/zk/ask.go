@@ -2,12 +2,14 @@ package zk
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +46,8 @@ func Ask(ctx context.Context, t Target, w Word, timeout time.Duration) Answer {
 // packet leaves.
 type dialer struct {
 	timeout  time.Duration
+	whole    bool        // the timeout is that of the whole question
+	tls      *tls.Config // nil: plain text
 	register func(local, remote netip.AddrPort, netns uint32) (release func())
 	ended    func(release func()) // takes over the release of a connection that ended
 }
@@ -60,10 +64,26 @@ func (d *dialer) ask(ctx context.Context, t Target, w Word) Answer {
 	if len(word) != 4 {
 		return Answer{Outcome: event.OutcomeDisabled, Detail: "no such four-letter word"}
 	}
+	return d.over(ctx, t, func(conn *net.TCPConn, end time.Time) Answer {
+		if d.tls == nil {
+			return exchange(conn, w, word, end)
+		}
+		inside, refused := secure(conn, d.tls, end)
+		if inside == nil {
+			return refused
+		}
+		return exchange(inside, w, word, end)
+	})
+}
+
+// over connects to the server and has talk use the connection until the time
+// that it is given.
+func (d *dialer) over(ctx context.Context, t Target, talk func(conn *net.TCPConn, end time.Time) Answer) Answer {
 	t.Addr = unmap(t.Addr)
 	if why := unaskable(t.Addr); why != "" {
 		return Answer{Outcome: event.OutcomeUnreachable, Detail: why}
 	}
+	end := time.Now().Add(d.limit())
 	conn, done, err := d.dial(ctx, t)
 	defer done()
 	if err != nil {
@@ -72,23 +92,35 @@ func (d *dialer) ask(ctx context.Context, t Target, w Word) Answer {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	a := d.exchange(conn, w, word)
+	if !d.whole {
+		end = time.Now().Add(d.limit())
+	}
+	a := talk(conn, end)
 	if ctx.Err() != nil {
 		return connectFailed(context.Canceled)
 	}
 	return a
 }
 
+// stream is what a word goes over: TCP, or TLS above it.
+type stream interface {
+	net.Conn
+	CloseWrite() error
+}
+
 // exchange writes the four bytes and reads to the end of the answer.
-func (d *dialer) exchange(conn *net.TCPConn, w Word, word string) Answer {
-	conn.SetDeadline(time.Now().Add(d.limit()))
+func exchange(conn stream, w Word, word string, end time.Time) Answer {
+	start := time.Now()
+	conn.SetDeadline(end)
 	_, err := conn.Write([]byte(word))
 	text, readErr := io.ReadAll(io.LimitReader(conn, maxAnswer))
 	if readErr != nil {
 		err = readErr
 	}
 	if len(text) > 0 {
-		if err != nil || len(text) == maxAnswer {
+		// Where the server has closed there is nothing to read, and TLS's
+		// goodbye would be answered by a reset.
+		if errors.Is(err, os.ErrDeadlineExceeded) || len(text) == maxAnswer {
 			drain(conn)
 		}
 		return partial(ParseAnswer(w, text), text, err)
@@ -97,9 +129,11 @@ func (d *dialer) exchange(conn *net.TCPConn, w Word, word string) Answer {
 	case err == nil:
 		return ParseAnswer(w, nil)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return silent(conn, w, d.limit())
+		return silent(conn, w, time.Since(start).Round(10*time.Millisecond))
 	case errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE):
 		return Answer{Outcome: event.OutcomeReset, Detail: "reset without a byte of answer"}
+	case alerted(err):
+		return tlsFailed(err)
 	}
 	return connectFailed(err)
 }
@@ -110,7 +144,8 @@ func partial(a Answer, text []byte, err error) Answer {
 	if err == nil || a.Outcome != event.OutcomeNotZooKeeper {
 		return a
 	}
-	if begins(text, "Zookeeper version: ") || begins(text, notServing) || begins(text, keeperVersion) {
+	ours := func(whole string) bool { return begins(text, whole) }
+	if slices.ContainsFunc(beginnings, ours) {
 		return Answer{Outcome: event.OutcomeTimeout, Detail: "began to answer as ZooKeeper does, and was cut off", Bytes: a.Bytes}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -118,6 +153,9 @@ func partial(a Answer, text []byte, err error) Answer {
 	}
 	return a
 }
+
+// beginnings of what ZooKeeper answers.
+var beginnings = []string{"Zookeeper version: ", notServing, keeperVersion, "Environment:\n", "zk_version\t", "clientPort="}
 
 // begins: the one is the beginning of the other.
 func begins(text []byte, whole string) bool {
@@ -129,10 +167,11 @@ func begins(text []byte, whole string) bool {
 // record header has five), from a process that does not run: the former closes
 // when it sees the end of our side, the latter does nothing. Some speak only
 // then.
-func silent(conn *net.TCPConn, w Word, waited time.Duration) Answer {
+func silent(conn stream, w Word, waited time.Duration) Answer {
 	conn.CloseWrite()
 	conn.SetDeadline(time.Now().Add(drainTime))
 	text, err := io.ReadAll(io.LimitReader(conn, maxAnswer))
+	_, plain := conn.(*net.TCPConn)
 	switch {
 	case len(text) > 0:
 		if err != nil || len(text) == maxAnswer {
@@ -142,6 +181,8 @@ func silent(conn *net.TCPConn, w Word, waited time.Duration) Answer {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return Answer{Outcome: event.OutcomeTimeout, Detail: fmt.Sprintf(
 			"connected, but no answer in %v and no reaction to our end: stopped, overloaded or cut off", waited)}
+	case !plain:
+		return Answer{Outcome: event.OutcomeTimeout, Detail: fmt.Sprintf("spoke TLS, but gave no answer in %v", waited)}
 	}
 	return Answer{Outcome: event.OutcomeTLSOnly, Detail: fmt.Sprintf(
 		"took the four bytes and stayed silent for %v until our end, as a TLS port does", waited)}
@@ -149,7 +190,7 @@ func silent(conn *net.TCPConn, w Word, waited time.Duration) Answer {
 
 // drain reads what is left. Closing with unread data would reset the server
 // (RFC 2525, section 2.17).
-func drain(conn *net.TCPConn) {
+func drain(conn stream) {
 	conn.CloseWrite()
 	conn.SetDeadline(time.Now().Add(drainTime))
 	io.Copy(io.Discard, io.LimitReader(conn, maxDrain))

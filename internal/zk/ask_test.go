@@ -76,7 +76,7 @@ func TestAsk(t *testing.T) {
 			if took := time.Since(start); took > 3*time.Second {
 				t.Errorf("took %v", took)
 			}
-			wantHarmless(t, a)
+			wantHarmless(t, Srvr, a)
 			if h := f.heard(); len(h) != 1 || h[0] != "srvr" {
 				t.Errorf("the server heard %q", h)
 			}

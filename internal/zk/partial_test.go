@@ -13,6 +13,9 @@ func TestPartial(t *testing.T) {
 		"Zookeep":                   event.OutcomeTimeout,
 		"Zookeeper version: 3.4.13": event.OutcomeTimeout,
 		"This ZooKeeper inst":       event.OutcomeTimeout,
+		"zk_version\t3.9":           event.OutcomeTimeout,
+		"clientPort=2181\ndata":     event.OutcomeTimeout,
+		"Environment:\nhost.name":   event.OutcomeTimeout,
 		"220 mail.example.com":      event.OutcomeNotZooKeeper,
 		"HTTP/1.1 400 Bad Request":  event.OutcomeNotZooKeeper,
 	} {

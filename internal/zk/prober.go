@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,10 +16,9 @@ import (
 // Bounds of what a Prober does by itself, whatever it is asked.
 const (
 	maxServers  = 4096            // servers remembered
-	workers     = 4               // probes at once
 	perSecond   = 5               // probes started a second
 	burst       = 5               //
-	defaultTTL  = 5 * time.Minute // a server is asked again after this, give or take a fifth
+	defaultTTL  = 5 * time.Minute // a server is asked the same word again after this, and up to a fifth more
 	defaultHold = 5 * time.Second // a probe's 4-tuple stays registered this long after its end
 	maxResults  = 256             // finished probes that nobody has read
 )
@@ -44,35 +44,56 @@ type Options struct {
 	// leaves, and gives a function that forgets it. Both may be called from
 	// any goroutine.
 	Register func(local, remote netip.AddrPort, netns uint32) (release func())
-	Timeout  time.Duration // of the connection attempt and of the answer, each; 0: DefaultTimeout
-	TTL      time.Duration // 0: five minutes
-	Hold     time.Duration // how long a 4-tuple stays registered after its connection ended; 0: five seconds
+	// Connections counts this host's open connections to a server, in the
+	// target's namespace; ok is false where there may be more, or where they
+	// cannot be counted. Only the worker calls it. Nil: they are not counted.
+	Connections func(t Target) (n int, ok bool)
+	Timeout     time.Duration // of a whole question, connection attempt included; 0: DefaultTimeout
+	TTL         time.Duration // 0: five minutes
+	Hold        time.Duration // how long a 4-tuple stays registered after its connection ended; 0: five seconds
 }
 
 type server struct {
-	busy     bool      // queued or being asked
-	due      time.Time // when it may be asked again
-	answered bool
-	snapshot Snapshot
+	target     Target // as last wanted: its process leads into the namespace
+	asking     [len(words)]asking
+	answered   bool
+	snapshot   Snapshot
+	perAddress event.Number // maxClientCnxns as conf last told it
+}
+
+// asking is the state of one word for one server.
+type asking struct {
+	busy   bool      // queued or being asked
+	needed bool      // by a rule, before srvr was answered
+	due    time.Time // when it may be asked again
+	told   *Told
+}
+
+type question struct {
+	target Target
+	word   Word
 }
 
 // Prober asks servers in the background, rarely, and remembers what they said.
+// It has one connection at a time, whatever the number of servers; one that
+// does not answer keeps the others waiting for no longer than the time-out.
 type Prober struct {
 	dialer  dialer
 	holds   holds
 	ttl     time.Duration
 	limiter *rate.Limiter
+	count   func(Target) (int, bool)
 	ctx     context.Context
 	cancel  context.CancelFunc
 	wait    sync.WaitGroup
-	queue   chan Target
+	queue   chan question
 	results chan Snapshot
 
 	mu      sync.Mutex
 	servers map[Key]*server
 }
 
-// NewProber starts the workers; Close ends them.
+// NewProber starts the worker; Close ends it.
 func NewProber(o Options) *Prober {
 	if o.TTL <= 0 {
 		o.TTL = defaultTTL
@@ -83,16 +104,15 @@ func NewProber(o Options) *Prober {
 	p := &Prober{
 		ttl:     o.TTL,
 		limiter: rate.NewLimiter(perSecond, burst),
-		queue:   make(chan Target, maxServers),
+		count:   o.Connections,
+		queue:   make(chan question, maxServers),
 		results: make(chan Snapshot, maxResults),
 		servers: map[Key]*server{},
 		holds:   holds{time: o.Hold, pending: map[*hold]struct{}{}},
 	}
-	p.dialer = dialer{timeout: o.Timeout, register: o.Register, ended: p.holds.add}
+	p.dialer = dialer{timeout: o.Timeout, whole: true, register: o.Register, ended: p.holds.add}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	for range workers {
-		p.wait.Go(p.work)
-	}
+	p.wait.Go(p.work)
 	return p
 }
 
@@ -127,13 +147,20 @@ func (p *Prober) Want(t Target) {
 		s = &server{}
 		p.servers[k] = s
 	}
-	if s.busy || time.Now().Before(s.due) {
+	s.target = t
+	p.ask(s, Srvr)
+}
+
+// ask queues a word unless it is queued or was asked lately. The lock is held.
+func (p *Prober) ask(s *server, w Word) {
+	a := &s.asking[w.index]
+	if a.busy || time.Now().Before(a.due) {
 		return
 	}
 	select {
-	case p.queue <- t:
-		s.busy = true
-	default: // cannot be: the queue holds as many as there are servers
+	case p.queue <- question{s.target, w}:
+		a.busy = true
+	default: // full: it will be wanted again
 	}
 }
 
@@ -159,15 +186,29 @@ func (p *Prober) evict() bool {
 	var oldest *server
 	var key Key
 	for k, s := range p.servers {
-		if !s.busy && (oldest == nil || s.due.Before(oldest.due)) {
+		if !s.busy() && (oldest == nil || s.due().Before(oldest.due())) {
 			oldest, key = s, k
 		}
 	}
-	if oldest == nil || time.Now().Before(oldest.due) {
+	if oldest == nil || time.Now().Before(oldest.due()) {
 		return false // forgetting an answer that still holds would let it be asked again at once
 	}
 	delete(p.servers, key)
 	return true
+}
+
+func (s *server) busy() bool {
+	return slices.ContainsFunc(s.asking[:], func(a asking) bool { return a.busy })
+}
+
+// due is when every word may be asked again.
+func (s *server) due() (latest time.Time) {
+	for _, a := range s.asking {
+		if a.due.After(latest) {
+			latest = a.due
+		}
+	}
+	return latest
 }
 
 func (p *Prober) work() {
@@ -176,54 +217,53 @@ func (p *Prober) work() {
 		select {
 		case <-p.ctx.Done():
 			return
-		case t := <-queue:
-			if s, ok := p.probe(t); ok {
-				p.finish(s)
+		case q := <-queue:
+			if told, by, ok := p.probe(q); ok {
+				p.finish(q, by, told)
 			}
 		}
 	}
 }
 
-// probe sends srvr. A server that closes without a byte may be one that does
+// probe asks. A server that closes on srvr without a byte may be one that does
 // not know the word (before 3.3), so stat follows once; a reset is no such
 // answer. A refusal by the whitelist is none either: such a server knows srvr.
-func (p *Prober) probe(t Target) (Snapshot, bool) {
-	word := Srvr
-	a, ok := p.paced(t, word)
-	if ok && a.Outcome == event.OutcomeReset && a.unknownWord {
+func (p *Prober) probe(q question) (_ Told, by string, ok bool) {
+	a, ok := p.paced(q.target, q.word)
+	word := q.word
+	if ok && word == Srvr && a.Outcome == event.OutcomeReset && a.unknownWord {
 		var b Answer
-		if b, ok = p.paced(t, Stat); b.Outcome == event.OutcomeOK || b.Outcome == event.OutcomeNotServing {
+		if b, ok = p.paced(q.target, Stat); b.Outcome == event.OutcomeOK || b.Outcome == event.OutcomeNotServing {
 			a, word = b, Stat
 		}
 	}
-	return Snapshot{
-		Key: Key{t.NetNS, t.Addr}, At: time.Now(), Word: word.String(), Answer: a,
-		Server: event.Server{
-			Address: t.Addr.Addr(), Port: t.Addr.Port(),
-			Version: a.Version, Mode: a.Mode, Outcome: a.Outcome,
-		},
-	}, ok
+	return Told{a, time.Now()}, word.String(), ok
 }
 
-// paced asks under the rate limit; false means that the Prober is closing.
+// paced asks under the rate limit and where the server has room for it; false
+// means that the Prober is closing.
 func (p *Prober) paced(t Target, w Word) (Answer, bool) {
 	if p.limiter.Wait(p.ctx) != nil {
 		return Answer{}, false
+	}
+	if a, withheld := p.withhold(t); withheld {
+		return a, true
 	}
 	a := p.dialer.ask(p.ctx, t, w)
 	return a, p.ctx.Err() == nil
 }
 
-func (p *Prober) finish(s Snapshot) {
+func (p *Prober) finish(q question, by string, told Told) {
+	k := Key{q.target.NetNS, q.target.Addr}
+	snapshot := Snapshot{Key: k, At: told.At, Word: by, Answer: told.Answer, Server: told.server(k)}
 	p.mu.Lock()
-	if e := p.servers[s.Key]; e != nil {
-		e.busy, e.answered, e.snapshot = false, true, s
-		e.due = s.At.Add(jitter(p.ttl))
+	if s := p.servers[k]; s != nil {
+		p.note(s, q.word, told, &snapshot)
 	}
 	p.mu.Unlock()
 	for {
 		select {
-		case p.results <- s:
+		case p.results <- snapshot:
 			return
 		default:
 		}
@@ -234,7 +274,23 @@ func (p *Prober) finish(s Snapshot) {
 	}
 }
 
-// jitter spreads the probes of many hosts that start together.
+// server is what a record shows of the answer.
+func (t Told) server(k Key) event.Server {
+	s := event.Server{
+		Address: k.Addr.Addr(), Port: k.Addr.Port(), Version: t.Version, Mode: t.Mode, Outcome: t.Outcome,
+		Connections: t.Connections, MaxConnections: t.PerAddress, Outstanding: t.Outstanding,
+	}
+	if l := t.Latency; l != nil {
+		s.LatencyMS = &event.Latency{Min: l.MinMS, Avg: l.AvgMS, Max: l.MaxMS}
+	}
+	if t.Zxid != "" {
+		s.Zxid = &t.Zxid
+	}
+	return s
+}
+
+// jitter spreads the probes of many hosts that start together; it never
+// shortens the peace that a server was promised.
 func jitter(d time.Duration) time.Duration {
-	return d - d/5 + rand.N(2*d/5+1)
+	return d + rand.N(d/5+1)
 }

@@ -45,8 +45,13 @@ func TestProber(t *testing.T) {
 		p.Want(Target{NetNS: own, Addr: mapped})
 	}
 	s := next(t, p)
-	want := event.Server{Address: f.addr.Addr(), Port: f.addr.Port(), Version: "3.4.13-6--1", Mode: "standalone", Outcome: event.OutcomeOK}
-	if s.Key != key || s.Server != want || s.Word != "srvr" || s.Outcome != event.OutcomeOK || time.Since(s.At) > time.Minute {
+	zxid := "0x1"
+	want := event.Server{Address: f.addr.Addr(), Port: f.addr.Port(), Version: "3.4.13-6--1", Mode: "standalone", Outcome: event.OutcomeOK,
+		Connections: event.Num(2), LatencyMS: &event.Latency{Min: 4, Avg: 9, Max: 14}, Outstanding: event.Num(0), Zxid: &zxid}
+	if d := cmp.Diff(want, s.Server, cmpopts.EquateComparable(netip.Addr{})); d != "" {
+		t.Error(d)
+	}
+	if s.Key != key || s.Word != "srvr" || s.Outcome != event.OutcomeOK || time.Since(s.At) > time.Minute {
 		t.Errorf("got %+v", s)
 	}
 	// A recording keeps snapshots as JSON.
@@ -118,8 +123,8 @@ func TestProberAsksAgain(t *testing.T) {
 		p.Want(Target{Addr: f.addr})
 		time.Sleep(time.Millisecond)
 	}
-	// 50 ms for the answer and 240 to 360 ms of peace: 2 to 4 in a second.
-	if h := f.heard(); len(h) < 2 || len(h) > 4 || f.most != 1 {
+	// 50 ms for the answer and 300 to 360 ms of peace: at most 3 in a second.
+	if h := f.heard(); len(h) < 2 || len(h) > 3 || f.most != 1 {
 		t.Errorf("asked %d times, %d at once", len(h), f.most)
 	}
 }
@@ -149,8 +154,8 @@ func TestProberRate(t *testing.T) {
 	if allowed := burst + perSecond*time.Since(start).Seconds() + 1; n < burst || n > allowed {
 		t.Errorf("%v probes in %v, at most %v allowed", n, time.Since(start), allowed)
 	}
-	if n := most.Load(); n < 2 || n > workers {
-		t.Errorf("%d at once, want 2 to %d", n, workers)
+	if n := most.Load(); n != 1 {
+		t.Errorf("%d connections at once, want 1", n)
 	}
 }
 
@@ -229,7 +234,7 @@ func TestJitter(t *testing.T) {
 		d := jitter(5 * time.Minute)
 		lo, hi = min(lo, d), max(hi, d)
 	}
-	if lo < 4*time.Minute || hi > 6*time.Minute || hi-lo < time.Minute {
+	if lo < 5*time.Minute || hi > 6*time.Minute || hi-lo < 30*time.Second {
 		t.Errorf("from %v to %v", lo, hi)
 	}
 }
