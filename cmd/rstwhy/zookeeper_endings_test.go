@@ -23,7 +23,7 @@ func (l *zkLab) flooded(kind string) (*lab.ZKProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range []string{fmt.Sprintf("open %s 2000", zkAddr(zkPort)), "get /zookeeper", "gets 60 /big"} {
+	for _, c := range []string{fmt.Sprintf("open %s 2000", zkAddr(zkPort)), "get /zookeeper", "gets 20 /big"} {
 		if _, err := p.Ask(c); err != nil {
 			p.Kill()
 			return nil, err

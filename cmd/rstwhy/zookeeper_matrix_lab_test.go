@@ -47,7 +47,7 @@ func newZKLabs(t *testing.T, releases []lab.ZKRelease) []*zkLab {
 	t.Helper()
 	var labs []*zkLab
 	for _, release := range releases {
-		l := &zkLab{zkSite: newZKSite(t, release), clients: map[string]*lab.ZKProcess{}, dirs: t.TempDir}
+		l := &zkLab{zkSite: newZKSite(t, release)}
 		l.start(t, zkPortAlone, lab.ZKConfig{MaxConns: 60, NoQuorum: true})
 		l.start(t, zkPortLimited, lab.ZKConfig{MaxConns: 2})
 		if l.hasTLS() {
@@ -59,25 +59,28 @@ func newZKLabs(t *testing.T, releases []lab.ZKRelease) []*zkLab {
 			l.start(t, zkPortTLS, lab.ZKConfig{MaxConns: 60, Lines: zkTLSLines(zkPortSecure, store)})
 			l.start(t, zkPortBroken, lab.ZKConfig{MaxConns: 60, Lines: zkTLSLines(zkPortBrokenTLS, broken)})
 		}
-		l.classes = t.TempDir()
-		source, err := filepath.Abs("testdata/zookeeper/LabClient.java")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := release.Compile(context.Background(), l.jars, source, l.classes); err != nil {
-			t.Fatal(err)
-		}
-		l.python = filepath.Join(filepath.Dir(source), "labclient.py")
-		t.Cleanup(l.endClients)
+		l.prepare(t)
 		labs = append(labs, l)
 	}
-	for _, l := range labs {
-		l.netty = l.zkSite
-		if !l.hasTLS() { // nor Netty
-			l.netty = labs[len(labs)-1].zkSite
-		}
-	}
+	// The oldest release has no Netty client of its own, and is the server that
+	// resets those of the others.
+	labs[0].netty = labs[len(labs)-1].zkSite
 	return labs
+}
+
+// prepare makes ready what clients need.
+func (l *zkLab) prepare(t *testing.T) {
+	t.Helper()
+	l.clients, l.dirs, l.classes, l.netty = map[string]*lab.ZKProcess{}, t.TempDir, t.TempDir(), l.zkSite
+	source, err := filepath.Abs("testdata/zookeeper/LabClient.java")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.release.Compile(context.Background(), l.jars, source, l.classes); err != nil {
+		t.Fatal(err)
+	}
+	l.python = filepath.Join(filepath.Dir(source), "labclient.py")
+	t.Cleanup(l.endClients)
 }
 
 // hasTLS tells whether the release knows Netty and TLS (3.5.1 and later).
@@ -114,7 +117,7 @@ func (l *zkLab) running(kind string) (*lab.ZKProcess, error) {
 }
 
 func (l *zkLab) newClient(kind string, options ...string) (p *lab.ZKProcess, err error) {
-	hosts := []netip.Addr{zkHost}
+	hosts := []netip.Addr{zkHost, zkClientHost}
 	switch kind {
 	case "nio":
 		p, err = l.release.StartJava(l.jars, l.client, l.dirs(), hosts, lab.ZKJava{Classes: l.classes, Main: "LabClient", JVM: options})

@@ -50,7 +50,7 @@ func TestZooKeeperMatrix(t *testing.T) {
 	all := slices.Concat(runs...)
 	zkJudge(t, all)
 	t.Logf("\n%s", zkMatrix(all))
-	zkWriteRecords(t, all)
+	zkWriteRecords(t, all, "")
 	if os.Getenv("RSTWHY_WRITE_DOCS") == "1" && !t.Failed() && os.Getenv("RSTWHY_ZK_ONLY") == "" {
 		zkWriteAccuracy(t, all)
 	}

@@ -61,7 +61,7 @@ func zkMatrix(runs []zkCaseRun) string {
 }
 
 // zkWriteRecords writes what each stimulus showed, for the author of a rule.
-func zkWriteRecords(t *testing.T, runs []zkCaseRun) {
+func zkWriteRecords(t *testing.T, runs []zkCaseRun, suffix string) {
 	path := os.Getenv("RSTWHY_ZK_RECORDS")
 	if path == "" {
 		return
@@ -90,7 +90,7 @@ func zkWriteRecords(t *testing.T, runs []zkCaseRun) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, b, 0o644); err != nil {
+	if err := os.WriteFile(path+suffix, b, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -137,7 +137,52 @@ applies, *no reset* a stimulus that left none at that end.
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", strings.TrimSuffix(r.release, "."), r.name, sign, zkCounted(zkTold(r.server)), zkCounted(zkTold(r.client)))
 	}
-	if err := os.WriteFile(filepath.Join("..", "..", "docs", "zookeeper-accuracy.md"), []byte(b.String()), 0o644); err != nil {
+	if old, err := os.ReadFile(zkAccuracyPage); err == nil {
+		_, section, found := strings.Cut(string(old), zkEnsembleHeading)
+		if found {
+			b.WriteString(zkEnsembleHeading + section)
+		}
+	}
+	if err := os.WriteFile(zkAccuracyPage, []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var zkAccuracyPage = filepath.Join("..", "..", "docs", "zookeeper-accuracy.md")
+
+const zkEnsembleHeading = "\n## Ensembles of three\n"
+
+// zkEnsembleSection is what TestZooKeeperEnsemble adds to the page.
+func zkEnsembleSection(runs []zkCaseRun) string {
+	var b strings.Builder
+	b.WriteString(zkEnsembleHeading + `
+Clients at work all the time; quorum and election ports are in it. *Explained* is a
+reset with a verdict, one whose cause says it all (` + "`closed-port`" + `), or one that
+follows from an earlier reset of its connection. Written by TestZooKeeperEnsemble.
+
+| release | what happened | resets told | explained | told at the server's end | told at the client's end |
+|---|---|--:|--:|---|---|
+`)
+	for _, r := range runs {
+		n := len(r.server) + len(r.client)
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %s | %s |\n", strings.TrimSuffix(r.release, "."), r.name, n, n-len(zkUnexplained(r)),
+			zkCounted(zkTold(r.server)), zkCounted(zkTold(r.client)))
+	}
+	return b.String()
+}
+
+// zkWriteSection puts the section at the page's end.
+func zkWriteSection(t *testing.T, section string) {
+	t.Helper()
+	if os.Getenv("RSTWHY_WRITE_DOCS") != "1" || t.Failed() {
+		return
+	}
+	old, err := os.ReadFile(zkAccuracyPage)
+	if err != nil {
+		t.Fatalf("%v (write the page first: run TestZooKeeperMatrix)", err)
+	}
+	page, _, _ := strings.Cut(string(old), zkEnsembleHeading)
+	if err := os.WriteFile(zkAccuracyPage, []byte(page+section), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -52,7 +52,7 @@ func (r ZKRelease) java(jars string, ns *LinkNS, dir string, options []string, c
 	}
 	// A small heap, and not a compiler and a collector thread per CPU: the
 	// servers share the machine with the tests.
-	argv := append([]string{"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}, options...)
+	argv := append([]string{"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}, options...)
 	argv = append(append(argv, "-cp", r.classPath(jars, dir), class), args...)
 	p, err := startZK(ns, dir, exec.Command(java, argv...))
 	if err != nil {
