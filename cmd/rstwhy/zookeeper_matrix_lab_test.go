@@ -37,7 +37,7 @@ type zkLab struct {
 	classes string // of the Java client
 	dirs    func() string
 	python  string                    // the kazoo client
-	netty   *zkSite                   // whose library the Netty client is of
+	netty   map[string]*zkSite        // whose library the Netty client is of
 	clients map[string]*lab.ZKProcess // those that live on, by kind
 }
 
@@ -64,14 +64,14 @@ func newZKLabs(t *testing.T, releases []lab.ZKRelease) []*zkLab {
 	}
 	// The oldest release has no Netty client of its own, and is the server that
 	// resets those of the others.
-	labs[0].netty = labs[len(labs)-1].zkSite
+	labs[0].netty = map[string]*zkSite{"netty": labs[2].zkSite, "netty 3.8": labs[1].zkSite}
 	return labs
 }
 
 // prepare makes ready what clients need.
 func (l *zkLab) prepare(t *testing.T) {
 	t.Helper()
-	l.clients, l.dirs, l.classes, l.netty = map[string]*lab.ZKProcess{}, t.TempDir, t.TempDir(), l.zkSite
+	l.clients, l.dirs, l.classes, l.netty = map[string]*lab.ZKProcess{}, t.TempDir, t.TempDir(), map[string]*zkSite{"netty": l.zkSite}
 	source, err := filepath.Abs("testdata/zookeeper/LabClient.java")
 	if err != nil {
 		t.Fatal(err)
@@ -121,8 +121,9 @@ func (l *zkLab) newClient(kind string, options ...string) (p *lab.ZKProcess, err
 	switch kind {
 	case "nio":
 		p, err = l.release.StartJava(l.jars, l.client, l.dirs(), hosts, lab.ZKJava{Classes: l.classes, Main: "LabClient", JVM: options})
-	case "netty":
-		p, err = l.netty.release.StartJava(l.netty.jars, l.client, l.dirs(), hosts, lab.ZKJava{Classes: l.classes, Main: "LabClient", Netty: true, JVM: options})
+	case "netty", "netty 3.8":
+		of := l.netty[kind]
+		p, err = of.release.StartJava(of.jars, l.client, l.dirs(), hosts, lab.ZKJava{Classes: l.classes, Main: "LabClient", Netty: true, JVM: options})
 	case "python":
 		p, err = l.release.StartPython(l.jars, l.client, l.dirs(), l.python)
 	}

@@ -71,6 +71,9 @@ type zkCaseRun struct {
 
 func (l *zkLab) runCases(t *testing.T, tr *zkTrace) (runs []zkCaseRun) {
 	for _, c := range zkCases {
+		if c.only != "" && c.only != l.release.Version {
+			continue
+		}
 		if c.tls && !l.hasTLS() || !strings.Contains(c.name, os.Getenv("RSTWHY_ZK_ONLY")) {
 			continue
 		}

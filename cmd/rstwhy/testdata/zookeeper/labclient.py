@@ -12,6 +12,12 @@ def run(f):
     if f[0] == "open":
         clients.append(KazooClient(hosts=f[1], timeout=int(f[2]) / 1000))
         clients[-1].start_async()
+    elif f[0] == "renew":
+        session = (int(f[3], 16), bytes.fromhex(f[4]))
+        clients.append(KazooClient(hosts=f[1], timeout=int(f[2]) / 1000, client_id=session))
+        clients[-1].start_async()
+        for _ in range(int(f[5])):
+            clients[-1].get_async("/zookeeper")
     elif f[0] == "create":
         return clients[-1].create(f[1], b"\0" * int(f[2]))
     elif f[0] == "set":
