@@ -23,16 +23,21 @@ func (l *zkLab) expired(kind string, operations int) error {
 	return l.ask(kind, "close")
 }
 
-// renewed opens a session and renews it on a second connection.
-func (l *zkLab) renewed(kind string) error {
-	if err := l.ask(kind, zkOpen(zkPort), "get /"); err != nil {
+// renewed has one client open a session, and another, which may be the same
+// process, renew and close it. The first then finds its connection ended,
+// renews a session that is gone, and closes.
+func (l *zkLab) renewed(first, second string) error {
+	if err := l.ask(first, zkOpen(zkPort), "get /"); err != nil {
 		return err
 	}
-	session, err := l.clients[kind].Ask("session")
+	session, err := l.clients[first].Ask("session")
 	if err != nil {
 		return err
 	}
-	return l.ask(kind, fmt.Sprintf("renew %s 10000 %s 50", zkAddr(zkPort), session), "get /", "close", "close")
+	if err := l.ask(second, fmt.Sprintf("renew %s 10000 %s 50", zkAddr(zkPort), session), "get /", "close"); err != nil {
+		return err
+	}
+	return l.ask(first, "close")
 }
 
 // rejected has the server's host refuse a port by a firewall's rule meanwhile.

@@ -163,12 +163,12 @@ func (l *zkLab) ask(kind string, commands ...string) error {
 	return nil
 }
 
-// awaitUnread waits until a connection from or to the port in the process's
+// zkAwaitQueue waits until a connection from or to the port in the process's
 // network namespace holds at least so many unread bytes (proc_pid_net(5): the
 // fifth field is tx_queue:rx_queue in hex).
 func zkAwaitQueue(pid int, port uint16, least uint64) error {
 	suffix := fmt.Sprintf(":%04X", port)
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		for _, table := range []string{"tcp", "tcp6"} {
 			f, err := os.Open(fmt.Sprintf("/proc/%d/net/%s", pid, table))
 			if err != nil {
@@ -188,7 +188,7 @@ func zkAwaitQueue(pid int, port uint16, least uint64) error {
 			f.Close()
 		}
 	}
-	return fmt.Errorf("no connection of port %d in the namespace of process %d has %d unread bytes after 10 s", port, pid, least)
+	return fmt.Errorf("no connection of port %d in the namespace of process %d has %d unread bytes after 5 s", port, pid, least)
 }
 
 // bash runs a script on the client's host.

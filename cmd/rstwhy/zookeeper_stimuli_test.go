@@ -82,7 +82,18 @@ var zkConnecting = []zkCase{
 	{
 		// The pattern on the wire, but the server knows the session.
 		name: "Netty client, valid session renewed, operations queued", near: "zookeeper-1702",
-		run: func(l *zkLab) error { return l.renewed("netty") },
+		run: func(l *zkLab) error { return l.renewed("nio", "netty") },
+	},
+	{
+		// Found by accident: its closeSession goes out behind the request to
+		// renew a session that is gone.
+		name: "Netty client closes while it renews a session that is gone", sign: "S1 C1", tries: 4,
+		server: "zookeeper-1702", client: "zookeeper-1702|zookeeper-old-server|zookeeper-network-or-server",
+		run: func(l *zkLab) error { return l.renewed("netty", "netty") },
+	},
+	{
+		name: "NIO client closes while it renews a session that is gone", near: "zookeeper-1702", server: zkNoReset, client: zkNoReset,
+		run: func(l *zkLab) error { return l.renewed("nio", "nio") },
 	},
 	{
 		name: "raw, expired session alone", near: "zookeeper-1702", server: zkNoReset, client: zkNoReset,
