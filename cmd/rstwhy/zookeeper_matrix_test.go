@@ -99,13 +99,15 @@ func (l *zkLab) runCases(t *testing.T, tr *zkTrace) (runs []zkCaseRun) {
 }
 
 // since gives the records of a namespace that concern the lab's servers.
-func (tr *zkTrace) since(ns *lab.LinkNS, begin time.Time) (out []event.Reset) {
-	for _, r := range tr.in(ns) {
-		if r.Time.After(begin) && (zkIsLabPort(r.Local.Port) || zkIsLabPort(r.Peer.Port)) {
-			out = append(out, r)
-		}
-	}
-	return out
+func (tr *zkTrace) since(ns *lab.LinkNS, begin time.Time) []event.Reset {
+	return slices.DeleteFunc(tr.after(ns, begin), func(r event.Reset) bool {
+		return !zkIsLabPort(r.Local.Port) && !zkIsLabPort(r.Peer.Port)
+	})
+}
+
+// after gives all of them.
+func (tr *zkTrace) after(ns *lab.LinkNS, begin time.Time) []event.Reset {
+	return slices.DeleteFunc(tr.in(ns), func(r event.Reset) bool { return !r.Time.After(begin) })
 }
 
 func zkIsLabPort(p uint16) bool { return p >= zkLabFirst && p <= zkLabLast }
