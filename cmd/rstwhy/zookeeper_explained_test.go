@@ -3,7 +3,6 @@ package main
 import (
 	"testing"
 
-	"rstwhy/internal/diagnose"
 	"rstwhy/internal/event"
 )
 
@@ -45,10 +44,8 @@ func zkUnexplained(run zkCaseRun) (out []event.Reset) {
 func zkCheckExplained(t *testing.T, runs []zkCaseRun) {
 	t.Helper()
 	complain := t.Logf
-	for _, r := range diagnose.Rules() {
-		if r.ID == "zookeeper-server-restarted" {
-			complain = t.Errorf
-		}
+	if zkRuleExists("zookeeper-server-restarted") {
+		complain = t.Errorf
 	}
 	for _, run := range runs {
 		if open := zkUnexplained(run); len(open) > 0 {
