@@ -147,7 +147,7 @@ that expires with requests unread, Kerberos, another JDK.
 	for _, r := range runs {
 		sign := r.sign
 		if r.near != "" {
-			sign = strings.TrimSpace(sign + " near miss of " + r.near)
+			sign = strings.TrimSpace(sign + " near miss of " + strings.ReplaceAll(r.near, "|", ", "))
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", strings.TrimSuffix(r.release, "."), r.name, sign, zkCounted(zkTold(r.server)), zkCounted(zkTold(r.client)))
 	}
