@@ -30,7 +30,7 @@ GENERATED := 'internal/probe/*_bpfel.*' 'internal/probe/*_bpfeb.*' docs/referenc
 
 # The tools that each target needs, as COMMAND-OR-FILE=PACKAGE; with A|B the
 # first package that the distribution has is taken.
-TEST_TOOLS     := java=openjdk-17-jre-headless|default-jre-headless nft=nftables chromium=chromium|chromium-browser /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf=fonts-dejavu-core /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+TEST_TOOLS     := javac=openjdk-17-jdk-headless|default-jdk-headless python3=python3 nft=nftables chromium=chromium|chromium-browser /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf=fonts-dejavu-core /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 RACE_TOOLS     := gcc=gcc /usr/include/stdio.h=libc6-dev
 GENERATE_TOOLS := clang-19=clang-19 llvm-strip-19=llvm-19
 LINT_TOOLS     := shellcheck=shellcheck
@@ -112,7 +112,7 @@ test: check-go ## install what the tests need, and run every test as root, live 
 	echo 'make test runs every test as root: live resets on this kernel, and real ZooKeeper servers (Debian packages, fetched by the test)'
 	# One package at a time: live tests count what they lose, so they must not
 	# disturb one another.
-	RSTWHY_ROOT=1 go test -p 1 -count=1 -timeout 20m $(AS_ROOT) ./...
+	RSTWHY_ROOT=1 go test -p 1 -count=1 -timeout 30m $(AS_ROOT) ./...
 
 .PHONY: test-unit
 test-unit: check-go ## run the tests that need nothing: no root, no package, no network

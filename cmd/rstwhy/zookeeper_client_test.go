@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/go-zookeeper/zk"
+
 	"rstwhy/internal/lab"
 )
 
@@ -47,6 +49,7 @@ func (p zkPipe) Close() error { return errors.Join(p.WriteCloser.Close(), p.Read
 // time: the test waits for each.
 type ZKClientService struct {
 	conns map[netip.AddrPort]*lab.ZKConn // by local end
+	gozk  []*zk.Conn                     // sessions of the Go library, the latest last
 }
 
 // ZKReply carries what came of a call; an errno crosses as a number.

@@ -24,8 +24,11 @@ const (
 	zkPortDead    = 10248 // nobody listens
 )
 
-// zkHost is the server's address, of TEST-NET-1 (RFC 5737).
-var zkHost = netip.MustParseAddr("192.0.2.2")
+// The addresses of the two hosts, of TEST-NET-1 (RFC 5737).
+var (
+	zkClientHost = netip.MustParseAddr("192.0.2.1")
+	zkHost       = netip.MustParseAddr("192.0.2.2")
+)
 
 func zkAddr(port uint16) netip.AddrPort { return netip.AddrPortFrom(zkHost, port) }
 
@@ -43,6 +46,14 @@ type zkSite struct {
 // newZKSite makes the hosts and starts the standalone server.
 func newZKSite(t *testing.T, release lab.ZKRelease) *zkSite {
 	t.Helper()
+	s := newZKHosts(t, release)
+	s.start(t, zkPort, lab.ZKConfig{MaxConns: 60})
+	return s
+}
+
+// newZKHosts makes the hosts and the link, and fetches the release.
+func newZKHosts(t *testing.T, release lab.ZKRelease) *zkSite {
+	t.Helper()
 	s := &zkSite{release: release, pids: map[uint16]int{}}
 	for _, ns := range []**lab.LinkNS{&s.client, &s.server} {
 		var err error
@@ -53,7 +64,7 @@ func newZKSite(t *testing.T, release lab.ZKRelease) *zkSite {
 	}
 	var err error
 	s.link, err = lab.NewLink(
-		lab.LinkEnd{NS: s.client, Prefix: netip.MustParsePrefix("192.0.2.1/30")},
+		lab.LinkEnd{NS: s.client, Prefix: netip.PrefixFrom(zkClientHost, 30)},
 		lab.LinkEnd{NS: s.server, Prefix: netip.PrefixFrom(zkHost, 30)}, 2500*time.Microsecond)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +80,6 @@ func newZKSite(t *testing.T, release lab.ZKRelease) *zkSite {
 	if s.jars, err = release.Fetch(ctx, filepath.Join(cache, "rstwhy")); err != nil {
 		t.Fatal(err)
 	}
-	s.start(t, zkPort, lab.ZKConfig{MaxConns: 60})
 	return s
 }
 

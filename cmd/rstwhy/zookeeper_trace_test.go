@@ -45,13 +45,13 @@ type zkTrace struct {
 
 // startZKTrace starts the tracer in the initial network namespace and returns
 // when it is ready.
-func startZKTrace(t *testing.T, bin string) *zkTrace {
+func startZKTrace(t *testing.T, bin string, ports ...uint16) *zkTrace {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready")
 	// Only the sites' network: another test's flood must not cost us records.
 	args := []string{"trace", "-o", "json", "--ready-file", ready, "--addr", "192.0.2.0/24"}
-	for _, port := range []int{zkPort, zkPortAlone, zkPortLimited, zkPortDead} {
-		args = append(args, "--zk-port", strconv.Itoa(port))
+	for _, port := range ports {
+		args = append(args, "--zk-port", strconv.Itoa(int(port)))
 	}
 	tr := &zkTrace{cmd: exec.Command(bin, args...), read: make(chan struct{})}
 	tr.cmd.Stderr = &tr.stderr

@@ -42,6 +42,7 @@ type Link struct {
 	mu   sync.Mutex
 	rsts []LinkRST
 	over uint64 // RSTs beyond linkRSTs
+	cuts map[linkFlow]bool
 }
 
 // LinkRST is a TCP segment with the RST flag that crossed the link.
@@ -123,6 +124,7 @@ func (l *Link) relay(from, to *os.File, delay time.Duration) {
 				return
 			}
 			now := time.Now()
+			n = l.cut(buf[:n])
 			l.witness(now, buf[:n])
 			select {
 			case queue <- linkPacket{now.Add(delay), append([]byte(nil), buf[:n]...)}:

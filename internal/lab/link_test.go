@@ -111,6 +111,36 @@ func TestLinkCarriesBytes(t *testing.T) {
 	}
 }
 
+// Cut makes an RST of the next segment of a connection, which its receiver
+// accepts, and of no other connection's.
+func TestLinkCut(t *testing.T) {
+	client, server, l := linkPair(t)
+	addr := netip.MustParseAddrPort("192.0.2.2:10245")
+	listener := linkListen(t, server, addr)
+	for _, cut := range []bool{true, false} {
+		c, err := ZKDial(client, addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if cut {
+			l.Cut(c.Local, addr)
+		}
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		n, err := unix.Read(fd, make([]byte, 1))
+		if cut != errors.Is(err, unix.ECONNRESET) || !cut && n != 1 {
+			t.Errorf("cut %t: read of %d bytes, %v", cut, n, err)
+		}
+	}
+}
+
 func linkListen(t *testing.T, ns *LinkNS, addr netip.AddrPort) (fd int) {
 	t.Helper()
 	err := ns.Do(func() (err error) {

@@ -187,3 +187,8 @@ func ZKPipelined(operations int) []byte {
 	}
 	return b
 }
+
+// Abort makes the next Close an RST, as health checks of load balancers do.
+func (c *ZKConn) Abort() error {
+	return unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -20,26 +21,35 @@ type ZKRelease struct {
 	jars    []string // class path, below usr/share/java
 }
 
-// ZKReleases are the two generations that the end-to-end test compares. The
-// packages are the least with which the NIO server starts, found by
-// experiment: no dependency is followed, since Debian's pull in half a desktop
-// of Java (Jetty serves only the AdminServer, which the lab turns off).
+// ZKReleases are the releases that Debian carries, oldest first. The packages
+// are the least with which the servers (NIO and Netty) and the clients (Java,
+// C and Python) start, found by experiment: no dependency is followed, since
+// Debian's pull in half a desktop of Java (Jetty serves only the AdminServer,
+// which the lab turns off).
 var ZKReleases = []ZKRelease{
 	{
 		Suite: "bullseye", Version: "3.4.13",
-		debs: []string{"libzookeeper-java", "liblog4j1.2-java", "libslf4j-java"},
+		debs: append([]string{"libzookeeper-java", "liblog4j1.2-java", "libslf4j-java"}, zkOtherClients...),
 		jars: []string{"zookeeper.jar", "slf4j-api.jar", "slf4j-log4j12.jar", "log4j-1.2.jar"},
 	},
-	{
-		Suite: "trixie", Version: "3.9.",
-		debs: []string{"libzookeeper-java", "liblog4j1.2-java", "libslf4j-java", "libsnappy-java",
-			"libnetty-java", "libdropwizard-metrics-java", "libcommons-cli-java", "libcommons-io-java"},
-		jars: []string{"zookeeper.jar", "zookeeper-jute.jar", "slf4j-api.jar", "slf4j-log4j12.jar", "log4j-1.2.jar",
-			"netty-all.jar", "netty-buffer.jar", "netty-codec.jar", "netty-common.jar", "netty-handler.jar",
-			"netty-resolver.jar", "netty-transport.jar", "metrics-core.jar", "snappy-java.jar", "commons-cli.jar",
-			"commons-io.jar"},
-	},
+	{Suite: "bookworm", Version: "3.8.0", debs: zkNettyDebs, jars: zkNettyJars},
+	{Suite: "trixie", Version: "3.9.", debs: zkNettyDebs, jars: zkNettyJars},
 }
+
+// zkOtherClients are the C library with its shell and the Python library.
+var zkOtherClients = []string{"libzookeeper-mt2", "zookeeper-bin", "python3-kazoo", "python3-six"}
+
+// zkNettyDebs and zkNettyJars are those of a release that can speak through
+// Netty, and hence TLS.
+var (
+	zkNettyDebs = append([]string{"libzookeeper-java", "liblog4j1.2-java", "libslf4j-java", "libsnappy-java",
+		"libnetty-java", "libdropwizard-metrics-java", "libcommons-cli-java", "libcommons-io-java"}, zkOtherClients...)
+	zkNettyJars = []string{"zookeeper.jar", "zookeeper-jute.jar", "slf4j-api.jar", "slf4j-log4j12.jar", "log4j-1.2.jar",
+		"netty-all.jar", "netty-buffer.jar", "netty-codec.jar", "netty-common.jar", "netty-handler.jar",
+		"netty-resolver.jar", "netty-transport.jar", "netty-transport-native-epoll.jar",
+		"netty-transport-native-unix-common.jar", "metrics-core.jar", "snappy-java.jar", "commons-cli.jar",
+		"commons-io.jar"}
+)
 
 const zkKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -100,7 +110,7 @@ func (r ZKRelease) download(ctx context.Context, dir, mirror string) error {
 	if err := os.Mkdir(debs, 0o755); err != nil {
 		return err
 	}
-	source := fmt.Sprintf("deb [signed-by=%s arch=amd64] %s %s main\n", zkKeyring, mirror, r.Suite)
+	source := fmt.Sprintf("deb [signed-by=%s arch=%s] %s %s main\n", zkKeyring, runtime.GOARCH, mirror, r.Suite)
 	if err := os.WriteFile(filepath.Join(dir, "etc", "sources.list"), []byte(source), 0o644); err != nil {
 		return err
 	}
@@ -127,7 +137,8 @@ func (r ZKRelease) download(ctx context.Context, dir, mirror string) error {
 }
 
 // zkAptOptions points apt at the state in dir. The jars are the same on every
-// architecture, and so is the choice of one.
+// architecture, the C client is not; Debian's names of the architectures that
+// rstwhy runs on are Go's.
 func zkAptOptions(dir string) []string {
 	set := []string{
 		"Dir::Etc=" + filepath.Join(dir, "etc"),
@@ -136,7 +147,7 @@ func zkAptOptions(dir string) []string {
 		"Dir::State::lists=" + filepath.Join(dir, "lists"),
 		"Dir::State::status=" + filepath.Join(dir, "status"),
 		"Dir::Cache=" + filepath.Join(dir, "cache"),
-		"APT::Architecture=amd64",
+		"APT::Architecture=" + runtime.GOARCH,
 		"APT::Architectures::=amd64",
 		"APT::Sandbox::User=root", // the cache is not readable to apt's own user
 		"Acquire::Retries=3",

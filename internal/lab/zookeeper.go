@@ -7,14 +7,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // ZKConfig says how a ZooKeeper server is to run.
@@ -24,15 +19,9 @@ type ZKConfig struct {
 	Dir      string         // for its configuration, data and log: empty, its own
 	MaxConns int            // maxClientCnxns
 	NoQuorum bool           // configure two more members that do not exist: the process runs and does not serve
-}
-
-// ZKProcess is a running JVM: a ZooKeeper server, or the client that ZooKeeper
-// ships.
-type ZKProcess struct {
-	cmd  *exec.Cmd
-	log  string
-	once sync.Once
-	done chan error
+	MyID     int            // number in the ensemble that Lines names: it may take its time to serve
+	Lines    string         // more of zoo.cfg
+	JVM      []string       // more options of the JVM
 }
 
 // Start runs a server of this release from its jars and waits until it
@@ -42,7 +31,7 @@ func (r ZKRelease) Start(ctx context.Context, jars string, c ZKConfig) (*ZKProce
 	if err != nil {
 		return nil, fmt.Errorf("configure ZooKeeper %s: %w", r.Version, err)
 	}
-	s, err := r.java(jars, c.NS, c.Dir, "org.apache.zookeeper.server.quorum.QuorumPeerMain", config)
+	s, err := r.java(jars, c.NS, c.Dir, c.JVM, "org.apache.zookeeper.server.quorum.QuorumPeerMain", config)
 	if err != nil {
 		return nil, err
 	}
@@ -64,63 +53,7 @@ func (r ZKRelease) StartClient(jars string, ns *LinkNS, dir string, server netip
 	if err := zkLogging(dir); err != nil {
 		return nil, fmt.Errorf("configure the ZooKeeper client: %w", err)
 	}
-	return r.java(jars, ns, dir, ZKClientClass, "-server", server.String())
-}
-
-// java runs a main class of the release's jars in a namespace, its output in
-// dir/log.
-func (r ZKRelease) java(jars string, ns *LinkNS, dir, class string, args ...string) (*ZKProcess, error) {
-	java, err := exec.LookPath("java")
-	if err != nil {
-		return nil, fmt.Errorf("run ZooKeeper %s: %w (install openjdk-17-jre-headless)", r.Version, err)
-	}
-	classes := []string{dir} // log4j.properties
-	for _, jar := range r.jars {
-		classes = append(classes, filepath.Join(jars, jar))
-	}
-	name := filepath.Join(dir, "log")
-	log, err := os.Create(name)
-	if err != nil {
-		return nil, fmt.Errorf("run ZooKeeper %s: %w", r.Version, err)
-	}
-	defer log.Close()
-	// A small heap, and not a compiler and a collector thread per CPU: the
-	// servers share the machine with the tests.
-	cmd := exec.Command(java, append([]string{"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-		"-cp", strings.Join(classes, ":"), class}, args...)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	// The shell ends at the end of its input: give it one that stays open.
-	if _, err := cmd.StdinPipe(); err != nil {
-		return nil, fmt.Errorf("run ZooKeeper %s: %w", r.Version, err)
-	}
-	if err := ns.Do(cmd.Start); err != nil {
-		return nil, fmt.Errorf("run ZooKeeper %s: %w", r.Version, err)
-	}
-	p := &ZKProcess{cmd: cmd, log: name, done: make(chan error, 1)}
-	go func() { p.done <- cmd.Wait() }()
-	return p, nil
-}
-
-// PID is the JVM's process id.
-func (p *ZKProcess) PID() int { return p.cmd.Process.Pid }
-
-// Kill ends it as the kernel's SIGKILL does, without a last word.
-func (p *ZKProcess) Kill() { p.stop(unix.SIGKILL) }
-
-// Stop asks it to end, and kills it after five seconds.
-func (p *ZKProcess) Stop() { p.stop(unix.SIGTERM) }
-
-func (p *ZKProcess) stop(sig syscall.Signal) {
-	p.once.Do(func() {
-		// An error means that it ended by itself, which done tells.
-		_ = p.cmd.Process.Signal(sig)
-		select {
-		case <-p.done:
-		case <-time.After(5 * time.Second):
-			_ = p.cmd.Process.Kill()
-			<-p.done
-		}
-	})
+	return r.java(jars, ns, dir, nil, ZKClientClass, "-server", server.String())
 }
 
 // wait looks until the server listens, so that no connection is refused that
@@ -133,7 +66,7 @@ func (p *ZKProcess) wait(ctx context.Context, c ZKConfig) error {
 		if zkListens(p.PID(), c.Addr.Port()) {
 			answer, err := ZKWord(c.NS, c.Addr, "srvr")
 			serving := bytes.Contains(answer, []byte("Zookeeper version:"))
-			if err == nil && (serving || c.NoQuorum && len(answer) > 0) {
+			if err == nil && (serving || (c.NoQuorum || c.MyID > 0) && len(answer) > 0) {
 				return nil
 			}
 		}
@@ -194,13 +127,19 @@ func (c ZKConfig) write() (path string, err error) {
 		return "", err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir=%s\nclientPort=%d\nmaxClientCnxns=%d\nadmin.enableServer=false\n",
+	// Sessions last two ticks at least: short ones keep the tests short.
+	fmt.Fprintf(&b, "tickTime=1000\ninitLimit=10\nsyncLimit=5\ndataDir=%s\nclientPort=%d\nmaxClientCnxns=%d\nadmin.enableServer=false\n",
 		data, c.Addr.Port(), c.MaxConns)
+	b.WriteString(c.Lines)
+	myID := c.MyID
 	if c.NoQuorum {
+		myID = 1
 		// Ports of the same host where nobody listens: connections to the
 		// other members are refused at once.
 		b.WriteString("server.1=127.0.0.1:2881:3881\nserver.2=127.0.0.1:2882:3882\nserver.3=127.0.0.1:2883:3883\n")
-		if err := os.WriteFile(filepath.Join(data, "myid"), []byte("1\n"), 0o644); err != nil {
+	}
+	if myID > 0 {
+		if err := os.WriteFile(filepath.Join(data, "myid"), fmt.Appendln(nil, myID), 0o644); err != nil {
 			return "", err
 		}
 	}
