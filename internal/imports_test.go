@@ -26,6 +26,10 @@ const importRule = `
 	# the one way into a network namespace
 	netns < zk
 
+	# what another process's files tell: the one way to them, and two readers
+	# of foreign formats, which know nothing of each other
+	proctree, jar, hsperf < zk
+
 	# siblings never import one another; the pipeline joins them
 	event, probe, owner, zk, diagnose, sink, netns < pipeline
 
