@@ -26,9 +26,9 @@ const importRule = `
 	# the one way into a network namespace
 	netns < zk
 
-	# what another process's files tell: the one way to them, and two readers
-	# of foreign formats, which know nothing of each other
-	proctree, jar, hsperf < zk
+	# the one way to another process's files, and the readers of what they hold
+	proctree < hsperf
+	proctree, hsperf, jar < zk
 
 	# siblings never import one another; the pipeline joins them
 	event, probe, owner, zk, diagnose, sink, netns < pipeline

@@ -5,8 +5,11 @@ import (
 	"errors"
 )
 
-// maxClass bounds a class file; those that are read have some 12 KiB.
-const maxClass = 256 << 10
+// Bounds of a class file; those that are read have some 12 KiB.
+const (
+	maxClass   = 256 << 10
+	maxMembers = 256 // fields and methods that are kept
+)
 
 var errClass = errors.New("not a class file, or a broken one")
 
@@ -71,7 +74,7 @@ func (c *class) constants(pos *int) {
 // member reads a field or a method.
 func (c *class) member(pos *int) {
 	*pos += 2
-	name := c.text(c.u2(pos))
+	name := c.u2(pos)
 	*pos += 2
 	for range c.u2(pos) {
 		if c.failed {
@@ -86,13 +89,13 @@ func (c *class) member(pos *int) {
 		at := *pos
 		*pos += length
 		switch {
-		case attribute == "ConstantValue" && length == 2:
-			if p := c.constant(c.u2At(at), 3); p > 0 {
-				c.integer[name] = int32(c.u4At(p))
+		case string(attribute) == "ConstantValue" && length == 2:
+			if p := c.constant(c.u2At(at), 3); p > 0 && len(c.integer) < maxMembers {
+				c.integer[string(c.text(name))] = int32(c.u4At(p))
 			}
-		case attribute == "Code" && length >= 8:
-			if n := int(c.u4At(at + 4)); n <= length-8 {
-				c.code[name] = c.b[at+8 : at+8+n]
+		case string(attribute) == "Code" && length >= 8:
+			if n := int(c.u4At(at + 4)); n <= length-8 && len(c.code) < maxMembers {
+				c.code[string(c.text(name))] = c.b[at+8 : at+8+n]
 			}
 		}
 	}
@@ -113,7 +116,7 @@ func (c *class) calls(method, called string) (n int, ok bool) {
 			return 0, false
 		}
 		if op >= 0xb6 && op <= 0xb9 { // invokevirtual, -special, -static, -interface
-			if c.methodName(binary.BigEndian.Uint16(code[pos+1:])) == called {
+			if string(c.methodName(binary.BigEndian.Uint16(code[pos+1:]))) == called {
 				n++
 			}
 		}
@@ -123,17 +126,17 @@ func (c *class) calls(method, called string) (n int, ok bool) {
 }
 
 // methodName follows a method reference to its name.
-func (c *class) methodName(index uint16) string {
+func (c *class) methodName(index uint16) []byte {
 	p := c.constant(index, 10)
 	if p == 0 {
 		p = c.constant(index, 11) // of an interface
 	}
 	if p == 0 {
-		return ""
+		return nil
 	}
 	p = c.constant(c.u2At(p+2), 12)
 	if p == 0 {
-		return ""
+		return nil
 	}
 	return c.text(c.u2At(p))
 }
@@ -188,16 +191,18 @@ func (c *class) constant(index uint16, tag byte) int {
 	return c.pool[index] + 1
 }
 
-func (c *class) text(index uint16) string {
+// text is a UTF-8 constant, a part of the file: a hostile one may refer to the
+// same long text from everywhere.
+func (c *class) text(index uint16) []byte {
 	p := c.constant(index, 1)
 	if p == 0 {
-		return ""
+		return nil
 	}
 	n := int(c.u2At(p))
 	if n > len(c.b)-p-2 {
-		return ""
+		return nil
 	}
-	return string(c.b[p+2 : p+2+n])
+	return c.b[p+2 : p+2+n]
 }
 
 // Reading beyond the end gives zeros, and is remembered.
