@@ -2,15 +2,19 @@ package zk
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"rstwhy/internal/event"
 )
 
 const (
 	maxConfig  = 256 << 10
 	maxMembers = 1024 // server.N lines looked at
+	maxDynamic = 4096 // files beside a dynamic configuration file
 	maxPath    = 4096 // PATH_MAX
 )
 
@@ -21,19 +25,29 @@ type ClientPort struct {
 	Secure  bool // TLS
 }
 
-// Config is what a ZooKeeper configuration says about client ports.
+// Peer is a member of the ensemble as the others reach it.
+type Peer struct {
+	Quorum, Election []Endpoint // several since 3.6, each with an address of its own
+}
+
+// Config is what a ZooKeeper configuration says about ports.
 type Config struct {
 	Ports   []ClientPort         // from clientPort and secureClientPort
 	Members map[int64]ClientPort // from server.N=...;[address:]port, by N (3.5 and later)
+	Peers   map[int64]Peer       // from server.N=host:quorum:election..., by N
+	Self    *Peer                // this server's own line; nil where it is alone or myid could not be read
+	Admin   uint16               // port of the AdminServer (3.5 and later); 0 where it is turned off
 	Dynamic string               // dynamicConfigFile: where a server 3.5+ moves its server.N lines
 	DataDir string               // holds myid, which tells the member that this server is
+
+	AdminServerPort, AdminEnableServer string // the settings of those names; empty where the file has none
 }
 
 // ParseConfig reads a zoo.cfg or a dynamic configuration file. Both are
 // java.util.Properties files (QuorumPeerConfig.parse). What cannot be
 // understood is left out.
 func ParseConfig(text []byte) Config {
-	c := Config{Members: map[int64]ClientPort{}}
+	c := Config{Members: map[int64]ClientPort{}, Peers: map[int64]Peer{}}
 	if len(text) > maxConfig {
 		text = text[:maxConfig]
 	}
@@ -52,6 +66,10 @@ func ParseConfig(text []byte) Config {
 			c.Dynamic = value
 		case "dataDir":
 			c.DataDir = value
+		case "admin.serverPort":
+			c.AdminServerPort = value
+		case "admin.enableServer":
+			c.AdminEnableServer = value
 		default:
 			c.member(key, value)
 		}
@@ -67,12 +85,18 @@ func ParseConfig(text []byte) Config {
 // member reads server.N=host:quorum:election[:role][|host:...];[address:]port.
 func (c *Config) member(key, value string) {
 	id, ok := strings.CutPrefix(key, "server.")
-	if !ok || len(c.Members) >= maxMembers {
+	if !ok || len(c.Peers) >= maxMembers || len(c.Members) >= maxMembers {
 		return
 	}
 	n, err := strconv.ParseInt(id, 10, 64)
-	_, client, found := strings.Cut(value, ";")
-	if err != nil || !found {
+	if err != nil {
+		return
+	}
+	addresses, client, found := strings.Cut(value, ";")
+	if p := parsePeer(addresses); len(p.Quorum) > 0 {
+		c.Peers[n] = p
+	}
+	if !found {
 		return
 	}
 	client, _, _ = strings.Cut(client, ";")
@@ -86,6 +110,57 @@ func (c *Config) member(key, value string) {
 	}
 }
 
+// parsePeer reads host:quorum:election[:role][|host:...].
+func parsePeer(text string) Peer {
+	var p Peer
+	for a := range strings.SplitSeq(text, "|") {
+		host, rest := strings.TrimSpace(a), ""
+		if strings.HasPrefix(host, "[") {
+			host, rest, _ = strings.Cut(host[1:], "]")
+			rest = strings.TrimPrefix(rest, ":")
+		} else {
+			host, rest, _ = strings.Cut(host, ":")
+		}
+		ports := strings.Split(rest, ":")
+		if len(ports) < 2 || len(p.Quorum) == maxAddresses {
+			continue
+		}
+		q, e := port(strings.TrimSpace(ports[0])), port(strings.TrimSpace(ports[1]))
+		if q != 0 && e != 0 {
+			p.Quorum = append(p.Quorum, Endpoint{host, q})
+			p.Election = append(p.Election, Endpoint{host, e})
+		}
+	}
+	return p
+}
+
+// maxAddresses bounds the addresses of one member.
+const maxAddresses = 8
+
+// adminPort finds the AdminServer's port. The file's settings become system
+// properties and replace those of the command line (QuorumPeerConfig.parseProperties).
+func (c *Config) adminPort(argv []string) {
+	set, on := "8080", "true"
+	for _, a := range argv {
+		if v, ok := strings.CutPrefix(a, "-Dzookeeper.admin.serverPort="); ok {
+			set = v
+		}
+		if v, ok := strings.CutPrefix(a, "-Dzookeeper.admin.enableServer="); ok {
+			on = v
+		}
+	}
+	if c.AdminServerPort != "" {
+		set = c.AdminServerPort
+	}
+	if c.AdminEnableServer != "" {
+		on = c.AdminEnableServer
+	}
+	c.Admin = 0
+	if strings.EqualFold(on, "true") {
+		c.Admin = port(set)
+	}
+}
+
 // merge adds what another file of the same server says.
 func (c *Config) merge(d Config) {
 	for _, p := range d.Ports {
@@ -96,6 +171,61 @@ func (c *Config) merge(d Config) {
 			c.Members[n] = p
 		}
 	}
+	for n, p := range d.Peers {
+		if _, ok := c.Peers[n]; !ok {
+			c.Peers[n] = p
+		}
+	}
+}
+
+// KindOf tells what the server uses a port of its own for. Without its own
+// member line, that of any member counts.
+func (c *Config) KindOf(port uint16) event.PortKind {
+	for _, p := range c.Ports {
+		switch {
+		case p.Port != port:
+		case p.Secure:
+			return event.PortSecureClient
+		default:
+			return event.PortClient
+		}
+	}
+	if c.Self != nil {
+		if k := c.Self.kindOf(func(e Endpoint) bool { return e.Port == port }); k != "" {
+			return k
+		}
+	} else if k := c.peerKind(func(e Endpoint) bool { return e.Port == port }); k != "" {
+		return k
+	}
+	if port != 0 && port == c.Admin {
+		return event.PortAdmin
+	}
+	return ""
+}
+
+// KindOfPeer tells what another member uses the port for that this server
+// connected to.
+func (c *Config) KindOfPeer(addr netip.AddrPort) event.PortKind {
+	return c.peerKind(func(e Endpoint) bool { return e.Matches(addr) })
+}
+
+func (c *Config) peerKind(is func(Endpoint) bool) event.PortKind {
+	for _, p := range c.Peers {
+		if k := p.kindOf(is); k != "" {
+			return k
+		}
+	}
+	return ""
+}
+
+func (p *Peer) kindOf(is func(Endpoint) bool) event.PortKind {
+	switch {
+	case slices.ContainsFunc(p.Quorum, is):
+		return event.PortQuorum
+	case slices.ContainsFunc(p.Election, is):
+		return event.PortElection
+	}
+	return ""
 }
 
 func (c *Config) add(p ClientPort) {
