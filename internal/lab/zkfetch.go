@@ -36,7 +36,8 @@ var ZKReleases = []ZKRelease{
 			"libnetty-java", "libdropwizard-metrics-java", "libcommons-cli-java", "libcommons-io-java"},
 		jars: []string{"zookeeper.jar", "zookeeper-jute.jar", "slf4j-api.jar", "slf4j-log4j12.jar", "log4j-1.2.jar",
 			"netty-all.jar", "netty-buffer.jar", "netty-codec.jar", "netty-common.jar", "netty-handler.jar",
-			"netty-resolver.jar", "netty-transport.jar", "metrics-core.jar", "snappy-java.jar", "commons-cli.jar",
+			"netty-resolver.jar", "netty-transport.jar", "netty-transport-native-epoll.jar",
+			"netty-transport-native-unix-common.jar", "metrics-core.jar", "snappy-java.jar", "commons-cli.jar",
 			"commons-io.jar"},
 	},
 }

@@ -38,6 +38,7 @@ type pending struct {
 	doubt    bool           // waits for closer or walk
 	asked    bool           // a walk was asked for it
 	zk       *zk.Key        // waits for this server's first snapshot
+	looking  bool           // waits for a look at its process
 	told     bool           // the kernel side knows that it no longer waits
 	actor    *event.Process // the process that acted from outside, completed at once
 	end      *end           // nil: the record does not tell which RST it was
@@ -109,10 +110,7 @@ func (s *session) reset(raw *probe.ResetEvent) {
 	if o, ok := probe.Actor(raw); ok {
 		p.actor = s.complete(o)
 	}
-	if k, ok := s.servers.want(s.preview(p)); ok {
-		p.zk = &k
-		p.until = raw.TimeNs + holdMax
-	}
+	s.enrich(p)
 	s.asks.ask(p)
 	if raw.Cookie != 0 {
 		s.byCookie[raw.Cookie] = append(s.byCookie[raw.Cookie], p)
@@ -139,7 +137,7 @@ func (s *session) join(cookie uint64) (found bool) {
 			found, p.joined = true, true
 			p.until = 0
 			p.doubt = false
-			p.zk = nil
+			p.zk, p.looking = nil, false
 			s.twins.unlink(p.end)
 			p.end = nil
 			s.doubtDone(p)
@@ -155,6 +153,7 @@ func (s *session) tick(watermark, now uint64, force bool) {
 	s.counters.tick(now)
 	s.asks.turn++
 	s.servers.collect()
+	s.lookedAt()
 	s.housekeeping(now)
 	s.exhumeDue(now)
 	s.walk(now)
@@ -203,7 +202,7 @@ func (s *session) unsettled(p *pending, now uint64) bool {
 	if s.asks.waits(p) {
 		return true
 	}
-	if p.zk != nil && !s.servers.known(*p.zk) {
+	if p.looking || p.zk != nil && !s.servers.known(*p.zk) {
 		return true
 	}
 	if p.doubt && p.closer == nil && !decided(p) {
@@ -233,10 +232,11 @@ func (s *session) release(p *pending, now uint64) {
 	}
 	res := s.settle(p)
 	if !p.joined {
-		if res.Owner != nil && s.mayConcernZooKeeper(&p.raw, res.Owner.Comm) {
+		if res.Owner != nil && s.mayConcernZooKeeper(&p.raw, res.Owner) {
 			s.servers.attach(res, s.names, s.clock)
 		}
 		s.other(p, res, now)
+		s.servers.twin(res)
 	}
 	res.Packets = 1 + p.more
 	r := s.finish(res)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,18 +26,23 @@ const nsPerTick = 10_000_000
 // StartedAt tells whether the process is the one that started then, ns since
 // boot (task_struct.start_boottime); it is false for one that has ended.
 func (t *Tree) StartedAt(boot uint64) bool {
-	text, err := t.readProc("stat", 4096)
+	n, err := t.started("stat")
+	return err == nil && n == boot/nsPerTick
+}
+
+// started reads the start time, in ticks since boot. The name stands in
+// parentheses and may hold anything; no field after it does. The start time is
+// field 22, the first one after the name field 3.
+func (t *Tree) started(stat string) (uint64, error) {
+	text, err := t.readProc(stat, 4096)
 	if err != nil {
-		return false
+		return 0, err
 	}
-	// The name stands in parentheses and may hold anything; no field after it
-	// does. The start time is field 22, the first one after the name field 3.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	if len(fields) < 20 {
-		return false
+		return 0, fmt.Errorf("/proc/PID/%s has %d fields after the name", stat, len(fields))
 	}
-	n, err := strconv.ParseUint(string(fields[19]), 10, 64)
-	return err == nil && n == boot/nsPerTick
+	return strconv.ParseUint(string(fields[19]), 10, 64)
 }
 
 // Cmdline gives the arguments, bounded to 512 KiB.
@@ -96,9 +102,14 @@ func (t *Tree) status(key string) (string, error) {
 	return "", fmt.Errorf("no %s in /proc/PID/status", key)
 }
 
-// Threads gives the names of the threads, limit at most; whole tells whether
-// these are all.
-func (t *Tree) Threads(limit int) (names []string, whole bool) {
+// Thread is one of the process's threads.
+type Thread struct {
+	ID   string
+	Name string // as the kernel keeps it, at most 15 bytes
+}
+
+// Threads gives the threads, limit at most; whole tells whether these are all.
+func (t *Tree) Threads(limit int) (threads []Thread, whole bool) {
 	ids, err := t.list("task", limit+1)
 	if err != nil {
 		return nil, false
@@ -107,10 +118,26 @@ func (t *Tree) Threads(limit int) (names []string, whole bool) {
 	for _, id := range ids[:min(limit, len(ids))] {
 		// One that has ended meanwhile has no name any more.
 		if text, err := t.readProc("task/"+id+"/comm", 64); err == nil {
-			names = append(names, strings.TrimSuffix(string(text), "\n"))
+			threads = append(threads, Thread{id, strings.TrimSuffix(string(text), "\n")})
 		}
 	}
-	return names, whole
+	return threads, whole
+}
+
+// Age tells how long a thread has been running.
+func (t *Tree) Age(thread Thread) (time.Duration, error) {
+	started, err := t.started("task/" + thread.ID + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0, fmt.Errorf("read the clock: %w", err)
+	}
+	if age := now.Nano()/nsPerTick - int64(started); age >= 0 {
+		return time.Duration(age) * nsPerTick, nil
+	}
+	return 0, nil
 }
 
 // Descriptor is a file that the process holds open.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -131,8 +132,23 @@ func TestProcess(t *testing.T) {
 	if err != nil || !slices.Equal(argv, os.Args) {
 		t.Errorf("command line %q %v", argv, err)
 	}
-	if names, whole := tree.Threads(1000); len(names) == 0 || !whole {
-		t.Errorf("threads %q, all: %v", names, whole)
+	threads, whole := tree.Threads(1000)
+	if len(threads) == 0 || !whole {
+		t.Fatalf("threads %q, all: %v", threads, whole)
+	}
+	if some, whole := tree.Threads(len(threads) - 1); len(some) > len(threads)-1 || whole && len(threads) > 1 {
+		t.Errorf("bounded: %d threads of %d, all: %v", len(some), len(threads), whole)
+	}
+	i := slices.IndexFunc(threads, func(th Thread) bool { return th.ID == strconv.Itoa(os.Getpid()) })
+	if i < 0 {
+		t.Fatalf("the main thread is not among %v", threads)
+	}
+	// The main thread is as old as the process, which has not been for long.
+	if age, err := tree.Age(threads[i]); err != nil || age < 0 || age > 10*time.Minute {
+		t.Errorf("age of the main thread %v %v", age, err)
+	}
+	if age, err := tree.Age(Thread{ID: "0"}); err == nil {
+		t.Errorf("age of no thread: %v", age)
 	}
 	if uid, err := tree.UID(); err != nil || uid != uint32(os.Geteuid()) {
 		t.Errorf("uid %d %v", uid, err)

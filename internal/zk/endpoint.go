@@ -39,7 +39,7 @@ func (e Endpoint) Matches(addr netip.AddrPort) bool {
 // endpoints collects the servers that a process's own command line names, and
 // the configuration files named there.
 func endpoints(t *proctree.Tree, argv []string) []Endpoint {
-	all := endpointsOf(argv)
+	all := EndpointsOf(argv)
 	files := 0
 	for _, a := range argv {
 		_, value, joined := strings.Cut(a, "=")
@@ -67,10 +67,10 @@ func endpoints(t *proctree.Tree, argv []string) []Endpoint {
 	return all
 }
 
-// endpointsOf reads a command line: -Dzookeeper.connect=..., --zookeeper ...,
+// EndpointsOf reads the servers on a command line: -Dzookeeper.connect=..., --zookeeper ...,
 // and -server of the shell that ZooKeeper ships. Only what says that it is
 // about ZooKeeper counts: a host and port may be anybody's.
-func endpointsOf(argv []string) []Endpoint {
+func EndpointsOf(argv []string) []Endpoint {
 	var all []Endpoint
 	shell := slices.Contains(argv, "org.apache.zookeeper.ZooKeeperMain")
 	for i, a := range argv {

@@ -2,23 +2,27 @@ package zk
 
 import (
 	"context"
-	"path"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"rstwhy/internal/event"
-	"rstwhy/internal/proctree"
 )
 
 // Bounds of what a Finder does by itself.
 const (
-	maxProcesses   = 4096             // processes remembered
-	looksPerSecond = 10               //
-	looksBurst     = 20               //
-	againAfter     = 10 * time.Second // archives are opened late: nothing found is looked at once more
+	maxProcesses   = 4096        // processes remembered
+	looksPerSecond = 10          // of processes, beyond a burst
+	looksBurst     = 20          //
+	pauseEvery     = time.Second // a JVM's counters are read no oftener
 )
+
+// againAfter are the times after which a process is looked at again of which
+// not everything could be told: archives are opened, and threads are started,
+// late.
+var againAfter = []time.Duration{3 * time.Second, 10 * time.Second, time.Minute}
 
 // ProcessID is one process: a pid alone is reused.
 type ProcessID struct {
@@ -26,112 +30,25 @@ type ProcessID struct {
 	Start uint64 // ns since boot (task_struct.start_boottime)
 }
 
-// Process is what a process has to do with ZooKeeper.
-type Process struct {
-	Server    bool          // it is a ZooKeeper server
-	Config    Config        // the server's ports
-	Client    *event.Client // its client library; nil: none was found
-	Endpoints []Endpoint    // servers that its own configuration names
-}
-
-// Look reads what there is to know of the process, within bounds, and may wait
-// for its files; so it is no call for an event path.
-func Look(id ProcessID) (Process, error) {
-	t, err := proctree.Open(id.PID)
-	if err != nil {
-		return Process{}, err
-	}
-	defer t.Close()
-	if !t.StartedAt(id.Start) {
-		return Process{}, errGone
-	}
-	argv, err := t.Cmdline()
-	if err != nil {
-		return Process{}, err
-	}
-	var p Process
-	if loc, ok := ServerFromCmdline(argv); ok {
-		p.Server = true
-		// Without the file, what the command line tells is known.
-		p.Config, _ = located(t, loc, argv)
-	}
-	p.Client = findClient(t, argv)
-	if !p.Server {
-		p.Endpoints = endpoints(t, argv)
-	}
-	if !t.StartedAt(id.Start) {
-		return Process{}, errGone
-	}
-	return p, nil
-}
-
-// FindClient tells which ZooKeeper client library a process has; nil where none
-// is known.
-func FindClient(pid uint32) (*event.Client, error) {
-	t, err := proctree.Open(pid)
-	if err != nil {
-		return nil, err
-	}
-	defer t.Close()
-	argv, err := t.Cmdline()
-	if err != nil {
-		return nil, err
-	}
-	return findClient(t, argv), nil
-}
-
-func findClient(t *proctree.Tree, argv []string) *event.Client {
-	b := &budget{left: maxRead}
-	var jvm bool
-	var library *proctree.Mapping
-	for _, m := range t.Mappings(4, func(name string) bool { return isJVM(name) || isCLibrary(name) }) {
-		if isJVM(m.Name) {
-			jvm = true
-		} else {
-			library = &m
-		}
-	}
-	if jvm {
-		if c := java(t, argv, b); c != nil {
-			return c
-		}
-	}
-	if library != nil {
-		return shared(t, *library, b)
-	}
-	if jvm {
-		return nil
-	}
-	if interpreter.MatchString(path.Base(t.Exe())) {
-		return python(t, argv)
-	}
-	exe, err := t.OpenExe()
-	if err != nil {
-		return nil
-	}
-	defer exe.Close()
-	if c, isGo := golang(exe, b); isGo {
-		return c
-	}
-	return static(exe, b)
-}
-
 // look is the state of one process.
 type look struct {
 	busy    bool
 	done    bool // it was looked at: process is the answer so far
-	last    bool // and will not be again
+	again   int  // how often it was looked at again
+	last    bool // it will not be again, but for its pauses
 	due     time.Time
+	paused  time.Time // when its pauses were read last
 	process Process
 }
 
-// Finder looks at processes in the background, each once, or twice where
-// nothing was found, and remembers what it saw.
+// Finder looks at processes in the background, each once, or a few times where
+// not everything could be told, and remembers what it saw.
 type Finder struct {
 	limiter *rate.Limiter
 	look    func(ProcessID) (Process, error)
 	ctx     context.Context
 	cancel  context.CancelFunc
+	start   sync.Once
 	wait    sync.WaitGroup
 	queue   chan ProcessID
 
@@ -139,7 +56,7 @@ type Finder struct {
 	looks map[ProcessID]*look
 }
 
-// NewFinder starts the worker; Close ends it.
+// NewFinder makes a Finder; Close ends it.
 func NewFinder() *Finder { return newFinder(Look) }
 
 func newFinder(f func(ProcessID) (Process, error)) *Finder {
@@ -150,7 +67,6 @@ func newFinder(f func(ProcessID) (Process, error)) *Finder {
 		looks:   map[ProcessID]*look{},
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
-	w.wait.Go(w.work)
 	return w
 }
 
@@ -181,9 +97,10 @@ func (f *Finder) Want(id ProcessID) {
 		l = &look{}
 		f.looks[id] = l
 	}
-	if l.busy || l.last || time.Now().Before(l.due) {
+	if l.busy || !l.wants(time.Now()) {
 		return
 	}
+	f.start.Do(func() { f.wait.Go(f.work) })
 	select {
 	case f.queue <- id:
 		l.busy = true
@@ -202,12 +119,21 @@ func (f *Finder) Lookup(id ProcessID) (p Process, ok bool) {
 	return l.process, true
 }
 
-// Wanted tells whether a first look at the process is still to come.
-func (f *Finder) Wanted(id ProcessID) bool {
+// Busy tells whether the process is being looked at, or will be soon.
+func (f *Finder) Busy(id ProcessID) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	l := f.looks[id]
-	return l != nil && l.busy && !l.done
+	return l != nil && l.busy
+}
+
+// wants tells whether another look, or another reading of the counters, may
+// tell more.
+func (l *look) wants(now time.Time) bool {
+	if !l.last {
+		return !now.Before(l.due)
+	}
+	return l.process.JVM && now.Sub(l.paused) >= pauseEvery
 }
 
 // evict forgets a process that nobody waits for; which one does not matter,
@@ -228,6 +154,9 @@ func (f *Finder) work() {
 		case <-f.ctx.Done():
 			return
 		case id := <-f.queue:
+			if f.refresh(id) {
+				continue
+			}
 			if f.limiter.Wait(f.ctx) != nil {
 				return
 			}
@@ -235,6 +164,30 @@ func (f *Finder) work() {
 			f.finish(id, p, err)
 		}
 	}
+}
+
+// complete tells whether a later look could tell no more.
+func complete(c *event.Client) bool {
+	return c != nil && c.Version != "" && c.Transport != "" && !strings.HasPrefix(c.Source, classPathSource)
+}
+
+// refresh reads the pauses of a JVM that is known already.
+func (f *Finder) refresh(id ProcessID) bool {
+	f.mu.Lock()
+	l := f.looks[id]
+	known := l != nil && l.last
+	f.mu.Unlock()
+	if !known {
+		return false
+	}
+	pauses := Pauses(id)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.busy, l.paused = false, time.Now()
+	if pauses != nil { // nothing of one that has ended
+		l.process.Pauses = pauses
+	}
+	return true
 }
 
 // finish keeps the answer. What a dead process told while it lived stays.
@@ -245,12 +198,18 @@ func (f *Finder) finish(id ProcessID, p Process, err error) {
 	if l == nil {
 		return
 	}
-	again := l.done
-	l.busy, l.done, l.due = false, true, time.Now().Add(againAfter)
+	now := time.Now()
+	l.busy, l.paused = false, now
+	if l.done {
+		l.again++
+	}
+	l.done = true
 	if err != nil {
 		l.last = true
 		return
 	}
 	l.process = p
-	l.last = again || p.Server || p.Client != nil && p.Client.Version != "" && p.Client.Transport != ""
+	if l.last = l.again == len(againAfter) || p.Server || complete(p.Client); !l.last {
+		l.due = now.Add(againAfter[l.again])
+	}
 }

@@ -49,7 +49,7 @@ func settle(t *testing.T, f *Finder, id ProcessID) (Process, bool) {
 	return Process{}, false
 }
 
-// forward makes the second look due.
+// forward makes another look due.
 func forward(f *Finder, id ProcessID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -69,18 +69,18 @@ func TestFinder(t *testing.T) {
 		{"found at once", []Process{whole}, nil, 1, true},
 		{"a server", []Process{{Server: true}}, nil, 1, false},
 		{"found at the second look", []Process{{}, whole}, nil, 2, true},
-		{"never found", []Process{{}}, nil, 2, false},
-		{"half known, once more", []Process{{Client: &event.Client{Version: "3.4.13"}}, whole}, nil, 2, true},
+		{"never found", []Process{{}}, nil, 4, false},
+		{"half known", []Process{{Client: &event.Client{Version: "3.4.13"}}, whole}, nil, 2, true},
 		{"gone", nil, errors.New("gone"), 1, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &scripted{answers: tt.answers, err: tt.err}
 			f := newFinder(s.look)
 			defer f.Close()
-			if _, ok := f.Lookup(id); ok || f.Wanted(id) {
+			if _, ok := f.Lookup(id); ok || f.Busy(id) {
 				t.Error("an answer before the question")
 			}
-			for range 4 {
+			for range 6 {
 				f.Want(id)
 				f.Want(id)
 				if _, ok := settle(t, f, id); !ok {
@@ -110,7 +110,7 @@ func TestFinderIsBounded(t *testing.T) {
 	if len(f.looks) > maxProcesses {
 		t.Errorf("%d processes remembered", len(f.looks))
 	}
-	if !f.Wanted(ProcessID{1, 1}) {
+	if !f.Busy(ProcessID{1, 1}) {
 		t.Error("one that waits was forgotten")
 	}
 	close(stop)

@@ -5,7 +5,6 @@ import (
 	"io"
 	"path"
 	"strings"
-	"time"
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/hsperf"
@@ -90,6 +89,10 @@ func archiveSource(name string, l jar.Library) string {
 	return text
 }
 
+// classPathSource begins the source of what was found on the class path: that
+// it is used is not certain, as it is of an open file.
+const classPathSource = "class path: "
+
 // deleted is what the kernel writes behind the name of a file that is gone.
 const deleted = " (deleted)"
 
@@ -114,7 +117,7 @@ func java(t *proctree.Tree, argv []string, b *budget) *event.Client {
 	if len(f.libraries) == 0 {
 		for _, name := range classPath(t, argv) {
 			if file, err := t.OpenFile(name); err == nil {
-				f.add("class path: ", name, b.of(file), file.Size)
+				f.add(classPathSource, name, b.of(file), file.Size)
 				file.Close()
 			}
 		}
@@ -236,113 +239,4 @@ func options(t *proctree.Tree, argv []string) string {
 		all += "\n" + strings.ReplaceAll(counters.Arguments, " -", "\n-")
 	}
 	return all
-}
-
-// threads are what the names of a JVM's threads tell.
-type threads struct {
-	send   bool   // ZooKeeper's client connects or is connected
-	netty  string // a thread of ZooKeeper's own Netty
-	other  bool   // one of a Netty, which may be ZooKeeper's before it named its threads
-	server bool   // a ZooKeeper server runs here too
-	whole  bool
-}
-
-func threadsOf(t *proctree.Tree) threads {
-	names, whole := t.Threads(maxThreads)
-	r := readThreads(names)
-	r.whole = whole
-	return r
-}
-
-// readThreads reads names as the kernel keeps them, cut to 15 bytes; some JDKs
-// cut them in the middle and put two dots there.
-func readThreads(names []string) threads {
-	var r threads
-	for _, n := range names {
-		switch {
-		case IsSendThread(n):
-			r.send = true
-		case strings.HasPrefix(n, "zkNetty"):
-			r.netty = n
-		case strings.HasPrefix(n, "nioEventL"), strings.HasPrefix(n, "epollEv"), strings.HasPrefix(n, "New I/O"),
-			strings.HasPrefix(n, "nioEven.."):
-			r.other = true
-		case strings.HasPrefix(n, "NIOServerCxn"), strings.HasPrefix(n, "ProcessThread(s"), strings.HasPrefix(n, "SyncThread:"),
-			strings.HasPrefix(n, "NIOServ.."), strings.HasPrefix(n, "Process.."):
-			r.server = true
-		}
-	}
-	return r
-}
-
-// IsSendThread tells whether a thread is the one of ZooKeeper's Java client that
-// connects and, with NIO, sends. Its name is that of the thread that made the
-// client, "-SendThread(" and the server; a long one hides that.
-func IsSendThread(comm string) bool {
-	return strings.Contains(comm, "-SendThread") || strings.HasPrefix(comm, "main-Se..")
-}
-
-const socketProperty = "-Dzookeeper.clientCnxnSocket="
-
-// transport decides between the Java client's two ways to the network. Netty's
-// threads live as long as the client that uses them; so where a client runs
-// and none of them is there, it is NIO.
-func transport(libraries []jar.Library, t threads, options string) (kind, why string) {
-	hasNetty := len(libraries) == 0
-	for _, l := range libraries {
-		hasNetty = hasNetty || l.Netty
-	}
-	property := ""
-	for line := range strings.SplitSeq(options, "\n") {
-		if v, ok := strings.CutPrefix(line, socketProperty); ok {
-			property = strings.TrimSpace(v)
-		}
-	}
-	switch {
-	case !hasNetty:
-		return transportNIO, "it has no other"
-	case t.send && t.netty != "" && !t.server:
-		return transportNetty, "thread " + t.netty
-	case strings.HasSuffix(property, "ClientCnxnSocketNetty") && !(t.send && t.whole && t.netty == "" && !t.other):
-		return transportNetty, socketProperty + "..."
-	case t.send && t.whole && t.netty == "" && !t.other:
-		return transportNIO, "no thread of Netty beside its SendThread"
-	case strings.HasSuffix(property, "ClientCnxnSocketNIO"):
-		return transportNIO, socketProperty + "..."
-	}
-	return "", ""
-}
-
-// The transports, as event.Client names them.
-const (
-	transportNIO    = "nio"
-	transportNetty  = "netty"
-	transportC      = "c"
-	transportGo     = "go"
-	transportPython = "python"
-)
-
-// LastPause gives the longest of the JVM's last collections that stopped all
-// its threads and may bear on what happened at that time: one that was not over
-// more than a minute before. ok is false where there is none, or none known.
-func LastPause(pid uint32, startBoot uint64, at time.Time) (p hsperf.Pause, ok bool) {
-	t, err := proctree.Open(pid)
-	if err != nil {
-		return p, false
-	}
-	defer t.Close()
-	counters, err := hsperf.Read(t)
-	now := time.Now()
-	if err != nil || !t.StartedAt(startBoot) {
-		return p, false
-	}
-	for _, q := range counters.Pauses(now) {
-		if q.Start.After(at) || q.End().Before(at.Add(-time.Minute)) {
-			continue
-		}
-		if !ok || q.Duration > p.Duration {
-			p, ok = q, true
-		}
-	}
-	return p, ok
 }
