@@ -19,13 +19,21 @@ import (
 type servers struct {
 	ports  []uint16
 	prober *zk.Prober // nil: --no-probe
-	finder *zk.Finder // looks at processes, off the event path
+	finder finder     // looks at processes, off the event path
 	procs  *owner.Resolver
 	// acted are the endpoints on which a thread of ZooKeeper's client itself
 	// reset a connection, by process.
 	acted  map[contact]bool
 	named  map[zk.ProcessID][]zk.Endpoint // servers on the command line
 	looked []*pending                     // records that wait for a look at their process
+}
+
+// finder is what is needed of zk.Finder.
+type finder interface {
+	Want(zk.ProcessID)
+	Busy(zk.ProcessID) bool
+	Lookup(zk.ProcessID) (zk.Process, bool)
+	Close()
 }
 
 type contact struct {
