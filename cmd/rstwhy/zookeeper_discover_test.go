@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"rstwhy/internal/event"
+	"rstwhy/internal/hsperf"
 	"rstwhy/internal/lab"
+	"rstwhy/internal/proctree"
 	"rstwhy/internal/zk"
 )
 
@@ -66,6 +68,7 @@ func TestZooKeeperDiscovery(t *testing.T) {
 				t.Errorf("%+v, want version %s, handshake %q", got, c.site.release.Version, want)
 			}
 			t.Logf("%+v", got)
+			checkCounters(t, client.PID(), c.options)
 		})
 	}
 	t.Run("trace", func(t *testing.T) { s.testDiscovered(t) })
@@ -121,6 +124,33 @@ func awaitClient(t *testing.T, pid int, transport, source string) event.Client {
 	}
 	t.Fatalf("no client with transport %s was found in process %d by %q: %+v", transport, pid, source, got)
 	return event.Client{}
+}
+
+// checkCounters reads what the client's JVM tells of itself.
+func checkCounters(t *testing.T, pid int, options string) {
+	t.Helper()
+	tree, err := proctree.Open(uint32(pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	c, err := hsperf.Read(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(c.Command, lab.ZKClientClass+" -server ") || c.Version == "" || !strings.Contains(c.Arguments, options) {
+		t.Errorf("command %q, Java %q, options %q", c.Command, c.Version, c.Arguments)
+	}
+	for _, g := range c.Collectors {
+		if !strings.HasSuffix(g.Name, " pauses") && g.Name != "Copy" && g.Name != "MSC" {
+			t.Errorf("the serial collector is called %q here: is it known to stop all threads?", g.Name)
+		}
+	}
+	// A pause is told in our time only where the JVM's clock agrees with it.
+	age := time.Duration(float64(c.Ticks) / float64(c.Frequency) * 1e9)
+	if off := time.Since(c.Begin) - age; len(c.Collectors) == 0 || off < -time.Minute || off > time.Minute {
+		t.Errorf("%d collectors; by its clock the JVM is %v old, by ours %v", len(c.Collectors), age, time.Since(c.Begin))
+	}
 }
 
 // processID adds the start time to a pid.

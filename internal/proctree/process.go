@@ -40,7 +40,7 @@ func (t *Tree) started(stat string) (uint64, error) {
 	}
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	if len(fields) < 20 {
-		return 0, fmt.Errorf("/proc/PID/%s has %d fields after the name", stat, len(fields))
+		return 0, fmt.Errorf("read /proc/PID/%s: %d fields after the name", stat, len(fields))
 	}
 	return strconv.ParseUint(string(fields[19]), 10, 64)
 }
@@ -67,7 +67,7 @@ func (t *Tree) NSPid() (uint32, error) {
 	}
 	n, err := strconv.ParseUint(ids[len(ids)-1], 10, 32)
 	if err != nil {
-		return 0, fmt.Errorf("NSpid in /proc/PID/status: %w", err)
+		return 0, fmt.Errorf("read NSpid in /proc/PID/status: %w", err)
 	}
 	return uint32(n), nil
 }
@@ -84,7 +84,7 @@ func (t *Tree) UID() (uint32, error) {
 	}
 	n, err := strconv.ParseUint(ids[1], 10, 32)
 	if err != nil {
-		return 0, fmt.Errorf("Uid in /proc/PID/status: %w", err)
+		return 0, fmt.Errorf("read Uid in /proc/PID/status: %w", err)
 	}
 	return uint32(n), nil
 }
