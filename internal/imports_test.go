@@ -26,6 +26,10 @@ const importRule = `
 	# the one way into a network namespace
 	netns < zk
 
+	# the one way to another process's files, and the readers of what they hold
+	proctree < hsperf
+	proctree, hsperf, jar < zk
+
 	# siblings never import one another; the pipeline joins them
 	event, probe, owner, zk, diagnose, sink, netns < pipeline
 

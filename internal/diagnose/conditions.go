@@ -64,10 +64,10 @@ func gotBytes(r *event.Reset) event.Number { return r.Evidence.ReceivedBytes }
 
 var (
 	localServer = Condition{"the local process is a ZooKeeper server", func(r *event.Reset) bool {
-		return r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleServer
+		return r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleServer && forClients(r.ZooKeeper.PortKind)
 	}}
 	localClient = Condition{"the local process is a client of a ZooKeeper port", func(r *event.Reset) bool {
-		return r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleClient
+		return r.ZooKeeper != nil && r.ZooKeeper.Role == event.RoleClient && forClients(r.ZooKeeper.PortKind)
 	}}
 	resetSent     = Condition{"this host sent the reset", func(r *event.Reset) bool { return r.Direction == event.Sent }}
 	resetReceived = Condition{"this host received the reset", received}
@@ -180,6 +180,12 @@ var (
 	}}
 )
 
+// forClients tells whether a port may take clients: what members of an ensemble
+// or the AdminServer's users do there follows other rules.
+func forClients(k *event.PortKind) bool {
+	return k == nil || *k == event.PortClient || *k == event.PortSecureClient
+}
+
 const (
 	clientNotKnown = iota
 	clientIsAffected
@@ -196,6 +202,12 @@ func clientState(r *event.Reset) int {
 	case "netty":
 		return clientIsAffected
 	case "nio":
+		switch c.Handshake { // a vendor's build may have the fix, whatever its version
+		case event.HandshakeWaits:
+			return clientIsFixed
+		case event.HandshakeEarly:
+			return clientIsAffected
+		}
 		switch lower, known := below(c.Version, 3, 4, 6); {
 		case !known:
 			return clientNotKnown

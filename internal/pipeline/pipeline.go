@@ -20,6 +20,7 @@ import (
 	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
+	"rstwhy/internal/zk"
 )
 
 // Timing of the holds, all in boot-clock nanoseconds of event time.
@@ -146,8 +147,17 @@ func (s *session) rememberHolders(holders []probe.Holder) {
 		o := &holders[i].Owner
 		if k := (id{o.Tgid, o.StartNs}); !once[k] {
 			once[k] = true
-			s.procs.Remember(o.Tgid, o.StartNs)
+			s.remember(o)
 		}
+	}
+}
+
+// remember describes a process while it lives: a dying one has no command line,
+// and no client library that could be found.
+func (s *session) remember(o *probe.Owner) {
+	s.procs.Remember(o.Tgid, o.StartNs)
+	if mayBeJVM(probe.Comm(o.Comm)) {
+		s.servers.finder.Want(zk.ProcessID{PID: o.Tgid, Start: o.StartNs})
 	}
 }
 
@@ -225,7 +235,7 @@ func (s *session) raw(b []byte, in *probe.Record) uint64 {
 	case probe.KindProcess:
 		if s.announce > 0 {
 			s.announce--
-			s.procs.Remember(in.Closer.Owner.Tgid, in.Closer.Owner.StartNs)
+			s.remember(&in.Closer.Owner)
 		}
 	}
 	return in.Closer.TimeNs
@@ -247,6 +257,7 @@ func (s *session) end(cause error) error {
 	}
 	for until := time.Now().Add(holdMax); (s.servers.waiting(s.queue) || s.asks.waiting(s.queue)) && time.Now().Before(until); {
 		time.Sleep(5 * time.Millisecond)
+		s.lookedAt()
 	}
 	s.tick(endOfTime, endOfTime, true)
 	s.turnStorms(endOfTime)

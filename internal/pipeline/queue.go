@@ -39,6 +39,7 @@ type pending struct {
 	doubt    bool           // waits for closer or walk
 	asked    bool           // a walk was asked for it
 	zk       *zk.Key        // waits for this server's first snapshot
+	looking  bool           // waits for a look at its process
 	told     bool           // the kernel side knows that it no longer waits
 	actor    *event.Process // the process that acted from outside, completed at once
 	end      *end           // nil: the record does not tell which RST it was
@@ -108,10 +109,7 @@ func (s *session) reset(raw *probe.ResetEvent) {
 	if o, ok := probe.Actor(raw); ok {
 		p.actor = s.complete(o)
 	}
-	if k, ok := s.servers.want(s.preview(p)); ok {
-		p.zk = &k
-		p.until = raw.TimeNs + holdMax
-	}
+	s.enrich(p)
 	s.asks.ask(p)
 	if raw.Cookie != 0 {
 		s.byCookie[raw.Cookie] = append(s.byCookie[raw.Cookie], p)
@@ -138,7 +136,7 @@ func (s *session) join(cookie uint64) (found bool) {
 			found, p.joined = true, true
 			p.until = 0
 			p.doubt = false
-			p.zk = nil
+			p.zk, p.looking = nil, false
 			s.twins.unlink(p.end)
 			p.end = nil
 			s.doubtDone(p)

@@ -14,6 +14,7 @@ func (s *session) tick(watermark, now uint64, force bool) {
 	s.counters.tick(now)
 	s.asks.turn++
 	s.servers.collect()
+	s.lookedAt()
 	s.housekeeping(now)
 	s.exhumeDue(now)
 	s.walk(now)
@@ -62,7 +63,7 @@ func (s *session) unsettled(p *pending, now uint64) bool {
 	if s.asks.waits(p) {
 		return true
 	}
-	if p.zk != nil && !s.servers.known(*p.zk) {
+	if p.looking || p.zk != nil && !s.servers.known(*p.zk) {
 		return true
 	}
 	if p.doubt && p.closer == nil && !decided(p) {
@@ -92,10 +93,11 @@ func (s *session) release(p *pending, now uint64) {
 	}
 	res := s.settle(p)
 	if !p.joined {
-		if res.Owner != nil && s.mayConcernZooKeeper(&p.raw, res.Owner.Comm) {
+		if res.Owner != nil && s.mayConcernZooKeeper(&p.raw, res.Owner) {
 			s.servers.attach(res, s.names, s.clock)
 		}
 		s.other(p, res, now)
+		s.servers.twin(res)
 	}
 	res.Packets = 1 + p.more
 	r := s.finish(res)

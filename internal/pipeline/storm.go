@@ -105,7 +105,7 @@ func (s *session) storm(in *probe.Counted) (*event.Storm, bool) {
 	raw := probe.Sample(&in.Key, &in.Count)
 	n := in.Count.Count
 	res := Resolution{Raw: raw, Owner: s.complete(&raw.Owner), Source: probe.Source(&raw)}
-	if res.Owner != nil && s.mayConcernZooKeeper(&raw, res.Owner.Comm) {
+	if res.Owner != nil && s.mayConcernZooKeeper(&raw, res.Owner) {
 		s.servers.attach(&res, s.names, s.clock)
 	}
 	r, err := s.explain(&res)

@@ -20,25 +20,36 @@ import (
 type servers struct {
 	ports  []uint16
 	prober *zk.Prober // nil: --no-probe
+	finder finder     // looks at processes, off the event path
 	procs  *owner.Resolver
-	local  map[processID]localServer
+	// acted are the endpoints on which a thread of ZooKeeper's client itself
+	// reset a connection, by process.
+	acted  map[contact]bool
+	named  map[zk.ProcessID][]zk.Endpoint // servers on the command line
+	looked []*pending                     // records that wait for a look at their process
 }
 
-type processID struct {
-	pid   uint32
-	start uint64
+// finder is what is needed of zk.Finder.
+type finder interface {
+	Want(zk.ProcessID)
+	Busy(zk.ProcessID) bool
+	Lookup(zk.ProcessID) (zk.Process, bool)
+	Close()
 }
 
-type localServer struct {
-	is    bool
-	ports []uint16 // plaintext client ports
+type contact struct {
+	process zk.ProcessID
+	addr    netip.AddrPort
 }
 
-// localServersMax bounds the cache of processes looked at.
-const localServersMax = 4096
+// localMax bounds what is kept of processes and their endpoints.
+const localMax = 4096
 
 func newServers(opts Options, live *probe.Live, procs *owner.Resolver) servers {
-	s := servers{ports: opts.ZKPorts, procs: procs, local: map[processID]localServer{}}
+	s := servers{
+		ports: opts.ZKPorts, procs: procs, finder: zk.NewFinder(),
+		acted: map[contact]bool{}, named: map[zk.ProcessID][]zk.Endpoint{},
+	}
 	if !opts.NoProbe {
 		s.prober = zk.NewProber(zk.Options{
 			Register: func(local, remote netip.AddrPort, _ uint32) func() {
@@ -54,28 +65,45 @@ func newServers(opts Options, live *probe.Live, procs *owner.Resolver) servers {
 }
 
 func (s *servers) close() {
+	s.finder.Close()
 	if s.prober != nil {
 		s.prober.Close()
 	}
 }
 
-// role tells what the local process is to ZooKeeper, and which server that
+// part is what the local process is to ZooKeeper, and which server that
 // concerns.
-func (s *servers) role(r *event.Reset) (event.Role, netip.AddrPort, bool) {
+type part struct {
+	role event.Role
+	addr netip.AddrPort
+	kind event.PortKind
+	// plain: four-letter words may be sent there, because it is a port for
+	// clients and not known to be one for TLS.
+	plain bool
+	self  zk.Process // the local process, as far as it was looked at
+}
+
+// part tells the local process's part in a reset.
+func (s *servers) part(r *event.Reset) (part, bool) {
 	if r.Owner == nil {
-		return "", netip.AddrPort{}, false
+		return part{}, false
 	}
-	if slices.Contains(s.ports, r.Peer.Port) && r.Facts.ActiveOpenKnow && r.Facts.ActiveOpen {
-		return event.RoleClient, r.Peer.AddrPort(), true
-	}
+	self, _ := s.finder.Lookup(idOf(r.Owner))
 	if r.Facts.ActiveOpenKnow && r.Facts.ActiveOpen {
-		return "", netip.AddrPort{}, false
+		return s.opened(r, self)
 	}
-	srv := s.server(r.Owner)
-	if srv.is && (slices.Contains(srv.ports, r.Local.Port) || slices.Contains(s.ports, r.Local.Port)) {
-		return event.RoleServer, r.Local.AddrPort(), true
+	local := r.Local.AddrPort()
+	if !self.Server {
+		return part{}, false
 	}
-	return "", netip.AddrPort{}, false
+	p := part{role: event.RoleServer, addr: local, kind: self.Config.KindOf(local.Port()), self: self}
+	switch {
+	case p.kind == event.PortClient, p.kind == "" && slices.Contains(s.ports, local.Port()):
+		p.plain = true
+	case p.kind == "":
+		return part{}, false
+	}
+	return p, true
 }
 
 // deadPort: somebody tried to connect to a ZooKeeper port of this host on which
@@ -85,112 +113,74 @@ func (s *servers) deadPort(r *event.Reset) bool {
 		slices.Contains(s.ports, r.Local.Port)
 }
 
-// server tells whether the process is a ZooKeeper server, from its command
-// line and configuration, once a process.
-func (s *servers) server(p *event.Process) localServer {
-	id := processID{p.PID, p.StartBoot}
-	if v, ok := s.local[id]; ok {
-		return v
-	}
-	argv := s.procs.Argv(p.PID, p.StartBoot)
-	if len(argv) == 0 {
-		return localServer{}
-	}
-	if len(s.local) >= localServersMax {
-		clear(s.local)
-	}
-	v := localServer{}
-	if loc, ok := zk.ServerFromCmdline(argv); ok {
-		v.is = true
-		if loc.ClientPort != 0 {
-			v.ports = append(v.ports, loc.ClientPort)
-		}
-		if cfg, err := zk.ReadConfig(p.PID); err == nil {
-			for _, port := range cfg.Ports {
-				if !port.Secure {
-					v.ports = append(v.ports, port.Port)
-				}
-			}
+// opened is the part of a process that connected.
+func (s *servers) opened(r *event.Reset, self zk.Process) (part, bool) {
+	peer := r.Peer.AddrPort()
+	p := part{role: event.RoleClient, addr: peer, plain: true, self: self}
+	if self.Server {
+		if k := self.Config.KindOfPeer(peer); k != "" {
+			p.kind, p.plain = k, false
+			return p, true
 		}
 	}
-	s.local[id] = v
-	return v
+	return p, slices.Contains(s.ports, peer.Port()) || s.talks(r, self)
 }
 
-// want starts a first probe where the record concerns a server of which
-// nothing is known; it reports the key to wait for.
-func (s *servers) want(r *event.Reset) (zk.Key, bool) {
-	if s.prober == nil || r == nil {
-		return zk.Key{}, false
+// talks tells whether a process with a client library talks to a ZooKeeper
+// server there, whatever the port: because its own configuration names the
+// server, or because ZooKeeper's own thread acted on a connection to it.
+func (s *servers) talks(r *event.Reset, self zk.Process) bool {
+	if self.Client == nil {
+		return false
 	}
-	_, addr, ok := s.role(r)
-	if !ok {
-		return zk.Key{}, false
+	peer := r.Peer.AddrPort()
+	is := func(e zk.Endpoint) bool { return e.Matches(peer) }
+	if slices.ContainsFunc(self.Endpoints, is) {
+		return true
 	}
-	k := zk.Key{NetNS: r.NetNS, Addr: addr}
-	_, have := s.prober.Lookup(k)
-	if !enterable(r.NetNS, r.Owner.PID) {
-		return k, false // its owner is gone: another process's reset may lead there later
+	e := contact{idOf(r.Owner), peer}
+	if s.acted[e] {
+		return true
 	}
-	s.prober.Want(zk.Target{NetNS: r.NetNS, NSPath: nsPath(r.Owner.PID), Addr: addr})
-	return k, !have
+	if r.Thread == nil || !self.JVM || !zk.IsSendThread(*r.Thread) {
+		return false
+	}
+	if len(s.acted) >= localMax {
+		clear(s.acted)
+	}
+	s.acted[e] = true
+	return true
 }
 
-// collect empties the prober's queue of results; Lookup has them too.
-func (s *servers) collect() {
-	if s.prober == nil {
-		return
-	}
-	for {
-		select {
-		case <-s.prober.Results():
-		default:
-			return
-		}
-	}
-}
+func idOf(p *event.Process) zk.ProcessID { return zk.ProcessID{PID: p.PID, Start: p.StartBoot} }
 
-func (s *servers) known(k zk.Key) bool {
-	_, ok := s.prober.Lookup(k)
-	return ok
-}
-
-// waiting tells whether a record still waits for a first answer.
-func (s *servers) waiting(q queue) bool {
-	for _, p := range q {
-		if p.zk != nil && !s.known(*p.zk) {
-			return true
-		}
-	}
-	return false
-}
-
-// attach adds the latest snapshot, never waiting.
+// attach adds what is known of server and client, never waiting.
 func (s *servers) attach(res *Resolution, names probe.Names, clock probe.Clock) {
 	r, err := names.Reset(&res.Raw, clock)
 	if err != nil {
 		return
 	}
 	r.Owner = res.Owner
-	role, addr, ok := s.role(r)
+	s.look(r.Owner) // for the next reset, where this owner was found late
+	p, ok := s.part(r)
 	if !ok {
 		if s.deadPort(r) {
 			res.ZooKeeper = &event.ZooKeeper{Role: event.RoleServer, PortKind: new(event.PortClient)}
 		}
 		return
 	}
-	srv := event.Server{Address: addr.Addr(), Port: addr.Port(), Outcome: event.OutcomeDisabled}
-	if s.prober != nil {
-		srv.Outcome = event.OutcomePending
-		if !enterable(r.NetNS, r.Owner.PID) {
-			srv.Outcome = event.OutcomeUnreachable
-		}
-		if snap, have := s.prober.Lookup(zk.Key{NetNS: r.NetNS, Addr: addr}); have {
-			srv = snap.Server
-			srv.AgeNS = r.Time.Sub(snap.At).Nanoseconds()
-		}
+	z := &event.ZooKeeper{Role: p.role}
+	if p.kind != "" {
+		z.PortKind = &p.kind
 	}
-	res.ZooKeeper = &event.ZooKeeper{Role: role, Server: &srv}
+	if p.role == event.RoleClient && p.kind == "" {
+		z.Client = clientOf(&p.self, r.Thread)
+		z.Pause = p.self.PauseBefore(r.Time)
+	}
+	if p.plain || p.kind == event.PortSecureClient {
+		z.Server = s.server(r, p)
+	}
+	res.ZooKeeper = z
 }
 
 // needed is the word that bears on a verdict beyond what srvr tells, by rule.
@@ -209,25 +199,49 @@ func (s *servers) need(r *event.Reset) {
 	}
 }
 
-// preview makes the record as it stands on arrival, to see what it needs.
-func (s *session) preview(p *pending) *event.Reset {
-	if p.stored == nil || !s.mayConcernZooKeeper(&p.raw, p.stored.Comm) {
-		return nil
+// server is the latest snapshot, or why there is none.
+func (s *servers) server(r *event.Reset, p part) *event.Server {
+	srv := event.Server{Address: p.addr.Addr(), Port: p.addr.Port(), Outcome: event.OutcomeDisabled}
+	if s.prober == nil || !p.plain {
+		return &srv
 	}
-	r, err := s.names.Reset(&p.raw, s.clock)
-	if err != nil {
-		return nil
+	srv.Outcome = event.OutcomePending
+	if !enterable(r.NetNS, r.Owner.PID) {
+		srv.Outcome = event.OutcomeUnreachable
 	}
-	r.Owner = p.stored
-	return r
+	if snap, have := s.prober.Lookup(zk.Key{NetNS: r.NetNS, Addr: p.addr}); have {
+		srv = snap.Server
+		srv.AgeNS = r.Time.Sub(snap.At).Nanoseconds()
+	}
+	return &srv
 }
 
-func (s *session) mayConcernZooKeeper(raw *probe.ResetEvent, comm string) bool {
-	if slices.Contains(s.servers.ports, raw.PeerPort) || slices.Contains(s.servers.ports, raw.LocalPort) {
-		return true
+// clientOf is the process's client library. With NIO the client's SendThread
+// acts on its sockets itself, with Netty a thread of Netty's does.
+func clientOf(p *zk.Process, thread *string) *event.Client {
+	if p.Client == nil {
+		return nil
 	}
-	// A ZooKeeper server on a port of its own configuration is a JVM.
-	return comm == "java" || comm == "jsvc"
+	c := *p.Client
+	if p.JVM && c.Transport == "" && thread != nil && zk.IsSendThread(*thread) {
+		c.Transport, c.Source = "nio", c.Source+"; nio: its SendThread acted on the socket"
+	}
+	return &c
+}
+
+// twin adds the client's library to the record of a server whose client is a
+// process of this host.
+func (s *servers) twin(res *Resolution) {
+	z := res.ZooKeeper
+	if z == nil || z.Role != event.RoleServer || res.TwinOwner == nil {
+		return
+	}
+	if k := z.PortKind; k != nil && (*k == event.PortQuorum || *k == event.PortElection || *k == event.PortAdmin) {
+		return
+	}
+	if p, ok := s.finder.Lookup(idOf(res.TwinOwner)); ok {
+		res.ZooKeeper.Client = clientOf(&p, nil)
+	}
 }
 
 // enterable tells whether the process leads to the network namespace. A dead

@@ -30,7 +30,7 @@ func second(r *event.Reset) string {
 	say(translated(r.NAT))
 	say(place(r.Owner))
 	if r.ZooKeeper != nil {
-		say(zookeeperWords(r.ZooKeeper))
+		say(zookeeperWords(r.ZooKeeper, r.Time))
 	}
 	return strings.Join(append(parts, verdictWords(r.Verdict)...), " ")
 }

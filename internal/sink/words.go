@@ -179,7 +179,7 @@ func asked(s *event.Server) string {
 }
 
 // zookeeperWords is the ZooKeeper part of a record's second line.
-func zookeeperWords(z *event.ZooKeeper) string {
+func zookeeperWords(z *event.ZooKeeper, at time.Time) string {
 	var parts []string
 	if z.Server != nil {
 		who := "ZooKeeper server"
@@ -190,6 +190,12 @@ func zookeeperWords(z *event.ZooKeeper) string {
 	}
 	if text := LibraryWords(z.Client); text != "" {
 		parts = append(parts, text)
+	}
+	if z.PortKind != nil && portWords[*z.PortKind] != "" {
+		parts = append(parts, portWords[*z.PortKind])
+	}
+	if p := z.Pause; p != nil {
+		parts = append(parts, pauseWords(p, at))
 	}
 	return strings.Join(parts, "; ")
 }
@@ -208,6 +214,27 @@ func LibraryWords(c *event.Client) string {
 		text += " (" + Escape(c.Transport, maxWord) + ")"
 	}
 	return text
+}
+
+// portWords name the ports of a ZooKeeper server that are not its clientPort.
+var portWords = map[event.PortKind]string{
+	event.PortSecureClient: "port for clients with TLS (secureClientPort)",
+	event.PortQuorum:       "port between members of the ensemble (quorum)",
+	event.PortElection:     "port between members of the ensemble (election)",
+	event.PortAdmin:        "port of the AdminServer",
+}
+
+// pauseWords says when the JVM last stood still for a garbage collection.
+func pauseWords(p *event.Pause, at time.Time) string {
+	text := "the JVM stood still for " + Span(p.DurationNS) + " (" + Escape(p.Collector, maxWord) + ")"
+	end := p.Start.Add(time.Duration(p.DurationNS))
+	switch {
+	case p.Running:
+		return text + " and still did when it was looked at"
+	case end.After(at):
+		return text + ", this reset within"
+	}
+	return text + " until " + Span(at.Sub(end).Nanoseconds()) + " before"
 }
 
 // Span is a duration as a person says it: two units, no fractions of seconds.

@@ -11,6 +11,7 @@ import (
 const (
 	maxConfig  = 256 << 10
 	maxMembers = 1024 // server.N lines looked at
+	maxDynamic = 4096 // files beside a dynamic configuration file
 	maxPath    = 4096 // PATH_MAX
 )
 
@@ -21,19 +22,24 @@ type ClientPort struct {
 	Secure  bool // TLS
 }
 
-// Config is what a ZooKeeper configuration says about client ports.
+// Config is what a ZooKeeper configuration says about ports.
 type Config struct {
 	Ports   []ClientPort         // from clientPort and secureClientPort
 	Members map[int64]ClientPort // from server.N=...;[address:]port, by N (3.5 and later)
+	Peers   map[int64]Peer       // from server.N=host:quorum:election..., by N
+	Self    *Peer                // this server's own line; nil where it is alone or myid could not be read
+	Admin   uint16               // port of the AdminServer (3.5 and later); 0 where it is turned off
 	Dynamic string               // dynamicConfigFile: where a server 3.5+ moves its server.N lines
 	DataDir string               // holds myid, which tells the member that this server is
+
+	AdminServerPort, AdminEnableServer string // the settings of those names; empty where the file has none
 }
 
 // ParseConfig reads a zoo.cfg or a dynamic configuration file. Both are
 // java.util.Properties files (QuorumPeerConfig.parse). What cannot be
 // understood is left out.
 func ParseConfig(text []byte) Config {
-	c := Config{Members: map[int64]ClientPort{}}
+	c := Config{Members: map[int64]ClientPort{}, Peers: map[int64]Peer{}}
 	if len(text) > maxConfig {
 		text = text[:maxConfig]
 	}
@@ -52,6 +58,10 @@ func ParseConfig(text []byte) Config {
 			c.Dynamic = value
 		case "dataDir":
 			c.DataDir = value
+		case "admin.serverPort":
+			c.AdminServerPort = value
+		case "admin.enableServer":
+			c.AdminEnableServer = value
 		default:
 			c.member(key, value)
 		}
@@ -67,12 +77,18 @@ func ParseConfig(text []byte) Config {
 // member reads server.N=host:quorum:election[:role][|host:...];[address:]port.
 func (c *Config) member(key, value string) {
 	id, ok := strings.CutPrefix(key, "server.")
-	if !ok || len(c.Members) >= maxMembers {
+	if !ok || len(c.Peers) >= maxMembers || len(c.Members) >= maxMembers {
 		return
 	}
 	n, err := strconv.ParseInt(id, 10, 64)
-	_, client, found := strings.Cut(value, ";")
-	if err != nil || !found {
+	if err != nil {
+		return
+	}
+	addresses, client, found := strings.Cut(value, ";")
+	if p := parsePeer(addresses); len(p.Quorum) > 0 {
+		c.Peers[n] = p
+	}
+	if !found {
 		return
 	}
 	client, _, _ = strings.Cut(client, ";")
@@ -94,6 +110,11 @@ func (c *Config) merge(d Config) {
 	for n, p := range d.Members {
 		if _, ok := c.Members[n]; !ok {
 			c.Members[n] = p
+		}
+	}
+	for n, p := range d.Peers {
+		if _, ok := c.Peers[n]; !ok {
+			c.Peers[n] = p
 		}
 	}
 }

@@ -100,6 +100,12 @@ func TestReadConfig(t *testing.T) {
 		"etc/lost.cfg":   "clientPort=2181\ndynamicConfigFile=/nowhere\ndataDir=/nowhere\n",
 		"etc/big.cfg":    "clientPort=2181\n" + strings.Repeat("#", maxConfig),
 		"etc/dir/x":      "",
+		// A reconfiguration wrote .1f, and was stopped before it named it.
+		"dyn/zoo.cfg":               "dynamicConfigFile=/dyn/zoo.cfg.dynamic.a\n",
+		"dyn/zoo.cfg.dynamic.a":     "server.1=h1:2888:3888;2181\n",
+		"dyn/zoo.cfg.dynamic.1f":    "server.1=h1:2888:3888;2191\n",
+		"dyn/zoo.cfg.dynamic.next":  "server.1=h1:2888:3888;2201\n",
+		"dyn/other.cfg.dynamic.fff": "server.1=h1:2888:3888;2211\n",
 	})
 	if err := unix.Mkfifo(filepath.Join(root, "etc/fifo.cfg"), 0o644); err != nil {
 		t.Fatal(err)
@@ -119,6 +125,7 @@ func TestReadConfig(t *testing.T) {
 		{"dots cannot leave the root", "/", []string{peerMain, "/etc/escape.cfg"}, static, ""},
 		{"dynamic file, own member only", "/opt/zk", []string{peerMain, "conf/zoo.cfg"}, own, ""},
 		{"dynamic file without myid", "/", []string{peerMain, "/etc/nomyid.cfg"}, append([]ClientPort{{Port: 2181}}, own...), ""},
+		{"dynamic file of the highest version", "/", []string{peerMain, "/dyn/zoo.cfg"}, []ClientPort{{Port: 2191}}, ""},
 		{"dynamic file lost", "/", []string{peerMain, "/etc/lost.cfg"}, []ClientPort{{Port: 2181}}, ""},
 		{"port on the command line", "/", []string{peerMain, "2183", "/data"}, []ClientPort{{Port: 2183}}, ""},
 		{"pipe", "/", []string{peerMain, "/etc/fifo.cfg"}, nil, "not a regular file"},

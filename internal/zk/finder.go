@@ -1,0 +1,215 @@
+package zk
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"rstwhy/internal/event"
+)
+
+// Bounds of what a Finder does by itself.
+const (
+	maxProcesses   = 4096        // processes remembered
+	looksPerSecond = 10          // of processes, beyond a burst
+	looksBurst     = 20          //
+	pauseEvery     = time.Second // a JVM's counters are read no oftener
+)
+
+// againAfter are the times after which a process is looked at again of which
+// not everything could be told: archives are opened, and threads are started,
+// late.
+var againAfter = []time.Duration{3 * time.Second, 10 * time.Second, time.Minute}
+
+// ProcessID is one process: a pid alone is reused.
+type ProcessID struct {
+	PID   uint32
+	Start uint64 // ns since boot (task_struct.start_boottime)
+}
+
+// look is the state of one process.
+type look struct {
+	busy    bool
+	done    bool // it was looked at: process is the answer so far
+	again   int  // how often it was looked at again
+	last    bool // it will not be again, but for its pauses
+	due     time.Time
+	paused  time.Time // when its pauses were read last
+	process Process
+}
+
+// Finder looks at processes in the background, each once, or a few times where
+// not everything could be told, and remembers what it saw.
+type Finder struct {
+	limiter *rate.Limiter
+	look    func(ProcessID) (Process, error)
+	ctx     context.Context
+	cancel  context.CancelFunc
+	start   sync.Once
+	wait    sync.WaitGroup
+	queue   chan ProcessID
+
+	mu    sync.Mutex
+	looks map[ProcessID]*look
+}
+
+// NewFinder makes a Finder; Close ends it.
+func NewFinder() *Finder { return newFinder(Look) }
+
+func newFinder(f func(ProcessID) (Process, error)) *Finder {
+	w := &Finder{
+		limiter: rate.NewLimiter(looksPerSecond, looksBurst),
+		look:    f,
+		queue:   make(chan ProcessID, maxProcesses),
+		looks:   map[ProcessID]*look{},
+	}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	return w
+}
+
+// Close ends the worker. A look at a file that cannot be read, such as one on
+// a file server that is gone, is left behind.
+func (f *Finder) Close() {
+	f.cancel()
+	ended := make(chan struct{})
+	go func() { f.wait.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(time.Second):
+	}
+}
+
+// Want asks for a look and returns at once.
+func (f *Finder) Want(id ProcessID) {
+	if id.PID == 0 || id.Start == 0 || f.ctx.Err() != nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := f.looks[id]
+	if l == nil {
+		if len(f.looks) >= maxProcesses && !f.evict() {
+			return
+		}
+		l = &look{}
+		f.looks[id] = l
+	}
+	if l.busy || !l.wants(time.Now()) {
+		return
+	}
+	f.start.Do(func() { f.wait.Go(f.work) })
+	select {
+	case f.queue <- id:
+		l.busy = true
+	default: // cannot be: the queue holds as many as there are processes
+	}
+}
+
+// Lookup gives what is known; ok is false before the first look is over.
+func (f *Finder) Lookup(id ProcessID) (p Process, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := f.looks[id]
+	if l == nil || !l.done {
+		return Process{}, false
+	}
+	return l.process, true
+}
+
+// Busy tells whether the process is being looked at, or will be soon.
+func (f *Finder) Busy(id ProcessID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := f.looks[id]
+	return l != nil && l.busy
+}
+
+// wants tells whether another look, or another reading of the counters, may
+// tell more.
+func (l *look) wants(now time.Time) bool {
+	if !l.last {
+		return !now.Before(l.due)
+	}
+	return l.process.JVM && now.Sub(l.paused) >= pauseEvery
+}
+
+// evict forgets a process that nobody waits for; which one does not matter,
+// since there is no telling whose reset comes next.
+func (f *Finder) evict() bool {
+	for id, l := range f.looks {
+		if !l.busy {
+			delete(f.looks, id)
+			return true
+		}
+	}
+	return false
+}
+
+func (f *Finder) work() {
+	for {
+		select {
+		case <-f.ctx.Done():
+			return
+		case id := <-f.queue:
+			if f.refresh(id) {
+				continue
+			}
+			if f.limiter.Wait(f.ctx) != nil {
+				return
+			}
+			p, err := f.look(id)
+			f.finish(id, p, err)
+		}
+	}
+}
+
+// complete tells whether a later look could tell no more.
+func complete(c *event.Client) bool {
+	return c != nil && c.Version != "" && c.Transport != "" && !strings.HasPrefix(c.Source, classPathSource)
+}
+
+// refresh reads the pauses of a JVM that is known already.
+func (f *Finder) refresh(id ProcessID) bool {
+	f.mu.Lock()
+	l := f.looks[id]
+	known := l != nil && l.last
+	f.mu.Unlock()
+	if !known {
+		return false
+	}
+	pauses := Pauses(id)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.busy, l.paused = false, time.Now()
+	if pauses != nil { // nothing of one that has ended
+		l.process.Pauses = pauses
+	}
+	return true
+}
+
+// finish keeps the answer. What a dead process told while it lived stays.
+func (f *Finder) finish(id ProcessID, p Process, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := f.looks[id]
+	if l == nil {
+		return
+	}
+	now := time.Now()
+	l.busy, l.paused = false, now
+	if l.done {
+		l.again++
+	}
+	l.done = true
+	if err != nil {
+		l.last = true
+		return
+	}
+	l.process = p
+	if l.last = l.again == len(againAfter) || p.Server || complete(p.Client); !l.last {
+		l.due = now.Add(againAfter[l.again])
+	}
+}
