@@ -128,7 +128,7 @@ made, over a link with 5 ms of round trip. Each stimulus of a rule comes with ne
 misses: what differs in the one thing that matters. This page is written by the test
 that measures it:
 
-    sudo env RSTWHY_WRITE_DOCS=1 go test -run 'TestZooKeeperMatrix$' -timeout 15m ./cmd/rstwhy
+    sudo env RSTWHY_WRITE_DOCS=1 go test -run 'TestZooKeeper(Matrix|Ensemble)$' -timeout 15m ./cmd/rstwhy
 
 %s, kernel %s; Debian's ZooKeeper %s; %s.
 
