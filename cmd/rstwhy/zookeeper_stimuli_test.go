@@ -59,7 +59,7 @@ var zkConnecting = []zkCase{
 	},
 	{
 		name: "raw, zxid ahead, operations queued", sign: "S1b", tries: 8,
-		server: "zookeeper-1702", client: "zookeeper-1702|zookeeper-max-client-connections|zookeeper-network-or-server|zookeeper-old-server",
+		server: "zookeeper-1702", client: "zookeeper-1702|zookeeper-max-client-connections|zookeeper-request-dropped|zookeeper-network-or-server|zookeeper-old-server",
 		run: func(l *zkLab) error {
 			b := lab.ZKPipelined(10)
 			b[8] = 0x7f // lastZxidSeen
@@ -137,12 +137,12 @@ var zkConnecting = []zkCase{
 	},
 	{
 		name: "third session of two, Go client", sign: "S3 C3", tries: 3,
-		server: "zookeeper-max-client-connections|no verdict", client: "zookeeper-max-client-connections|zookeeper-network-or-server|zookeeper-old-server",
+		server: "zookeeper-max-client-connections|no verdict", client: "zookeeper-max-client-connections|zookeeper-request-dropped|zookeeper-network-or-server|zookeeper-old-server",
 		run: func(l *zkLab) error { return l.goSessions(zkPortLimited, 3) },
 	},
 	{
 		name: "third session of two, Java NIO client", sign: "S3 C3", tries: 3,
-		server: "zookeeper-max-client-connections|no verdict", client: "zookeeper-max-client-connections|zookeeper-network-or-server|zookeeper-old-server",
+		server: "zookeeper-max-client-connections|no verdict", client: "zookeeper-max-client-connections|zookeeper-request-dropped|zookeeper-network-or-server|zookeeper-old-server",
 		run: func(l *zkLab) error {
 			return l.ask("nio", zkOpen(zkPortLimited), "get /", zkOpen(zkPortLimited), "get /", zkOpen(zkPortLimited), "wait 3000", "close", "close", "close")
 		},

@@ -101,6 +101,7 @@ var (
 		return r.ZooKeeper != nil && r.ZooKeeper.Server != nil && age.Abs() <= time.Minute
 	}}
 	probeReset = outcomeIn(event.OutcomeReset)
+	withheld   = outcomeIn(event.OutcomeWithheld)
 
 	readNothing     = among("bytes that the local process read", consumed, 0)
 	readLength      = among("bytes that the local process read", consumed, 4)
@@ -132,10 +133,16 @@ var (
 		}
 		return least("", consumed, 40).Test(r)
 	}}
-	moreThanAnswer   = least("sent bytes", sent, 42)
-	authAnswered     = among("sent bytes", sent, 60, 61)
-	lengthOfRequest  = least("bytes that the local process read", consumed, 52)
-	largeUnread      = least("unread bytes", unread, 8<<10)
+	moreThanAnswer  = least("sent bytes", sent, 42)
+	authAnswered    = among("sent bytes", sent, 60, 61)
+	lengthOfRequest = least("bytes that the local process read", consumed, 52)
+	largeUnread     = least("unread bytes", unread, 8<<10)
+	largeUnsent     = least("bytes not yet sent", func(r *event.Reset) event.Number { return r.Evidence.UnsentBytes }, 16<<10)
+	// After many requests, more of them unread look the same as one large one.
+	fewRequests = Condition{"the local process had read at most 1024 bytes", func(r *event.Reset) bool {
+		n := consumed(r)
+		return n.Known && n.N <= 1<<10
+	}}
 	largeUnacked     = least("bytes not acknowledged", unacked, 4<<10)
 	answerUnread     = least("unread bytes", unread, 1<<10)
 	requestOrMore    = least("sent bytes", sent, 48)

@@ -46,6 +46,7 @@ var fields = map[string]func(*event.Reset) (string, bool){
 		n := r.Evidence.SinceSentNS
 		return human(n.N), n.Known
 	},
+	"unsent": amount(func(e event.Evidence) event.Number { return e.UnsentBytes }),
 	"unacked": func(r *event.Reset) (string, bool) {
 		n := unacked(r)
 		return byteCount(n.N), n.Known

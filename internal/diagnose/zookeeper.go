@@ -11,7 +11,7 @@ const zkJIRA = "https://issues.apache.org/jira/browse/"
 // less, and the server's own answer decides.
 var zookeeperRules = []Rule{
 	zkQuorumPort, zkDeadPort, zkClientKilled, zkServerEnded, zkHealthCheck, zkProbeClosedEarly,
-	zk1702, zkTLSStore, zkPlaintextOnTLS, zkNotServing, zkMaxConnections, zkNewline, zkCClientClose,
+	zk1702, zkTLSStore, zkPlaintextOnTLS, zkNotServing, zkMaxConnections, zkRequestDropped, zkNewline, zkCClientClose,
 	zkClientStalled, zkOversizeAnswer, zkOversize, zkAuthFailed, zkSessionEnded, zkLateServerData, zkLateClientData, zkTLSOrGarbage,
 	zkServerRestarted, zkOldServer, zkClientReset, zkResetAfterClose, zkRemainder,
 }
@@ -97,8 +97,8 @@ var zkMaxConnections = Rule{
 	Cases: []Case{
 		{"server's host, request already there", onServer(readNothing, requestReceived, nothingSent), event.Likely},
 		{"server's host, before any byte", []Condition{localServer, resetSent, causeIn(LingerZero), notKilled, plainApache, nothingReceived, nothingSent, not(serverOld)}, event.Likely},
+		{"client's host, which holds nearly all that the server allows it", onClient(among("sent bytes", sent, 0, 48, 49), nothingReceived, withheld), event.Likely},
 		{"client's host, our own question was dropped too", onClient(among("sent bytes", sent, 0, 48, 49), nothingReceived, probeReset), event.Possible},
-		{"client's host", onClient(requestSent, nothingReceived, not(outcomeIn(event.OutcomeRefused, event.OutcomeNotServing))), event.Possible},
 	},
 	Because: with(
 		Line{[]Condition{localServer, requestReceived}, "the server closed without having read a byte of the {received} of a connection request, as it does at accept when the limit is reached"},
@@ -106,7 +106,6 @@ var zkMaxConnections = Rule{
 		Line{[]Condition{localClient, requestSent}, "the client sent one connection request ({sent}) and got no byte of an answer"},
 		Line{[]Condition{localClient, nothingSent}, "the server ended the connection before a byte was exchanged"},
 		Line{[]Condition{localClient, probeReset}, "a TLS port whose key store is broken does the same to everybody"},
-		Line{[]Condition{localClient, not(probeReset)}, "a server that is not serving, and one that is over its limit, look the same from here"},
 	),
 	Do: []Line{
 		{[]Condition{localServer}, "count the connections of that address: ss -Htn state established 'sport = :{server.port}' dst {peer.host} | wc -l"},
@@ -120,6 +119,27 @@ var zkMaxConnections = Rule{
 		{[]Condition{localClient}, "rstwhy trace -L {server.port} on the server's host: it has read no byte of the request"},
 	},
 	Sources: []string{"ZooKeeper: NIOServerCnxnFactory (maxClientCnxns)", zkJIRA + "ZOOKEEPER-1504"},
+}
+
+var zkRequestDropped = Rule{
+	ID:    "zookeeper-request-dropped",
+	Title: "the server dropped a connection request without an answer: it was not serving, starting, or over its limit of connections",
+	Cases: []Case{
+		{"client's host", onClient(requestSent, nothingReceived, not(outcomeIn(event.OutcomeRefused))), event.Possible},
+	},
+	Because: with(
+		Line{nil, "the client sent one connection request ({sent}) and got no byte of an answer"},
+		Line{nil, "a server that is not serving, and one that is over maxClientCnxns for this address, look the same from here"},
+	),
+	Do: []Line{
+		{nil, "ask the server, from this host: rstwhy zk {server}; not serving: see its quorum; reset too: the limit; an answer: it served again by then"},
+		{nil, "count this host's connections to it: ss -Htnp state established 'dport = :{server.port}', against maxClientCnxns in its zoo.cfg (default 60 an address)"},
+	},
+	Raise: []Line{
+		{nil, "rstwhy trace -L {server.port} on the server's host: 4 bytes read of the request say not serving, none say the limit"},
+		{nil, "the server's log: 'ZooKeeperServer not running' or 'Too many connections from'"},
+	},
+	Sources: []string{"ZooKeeper: NIOServerCnxn.readLength, NIOServerCnxnFactory"},
 }
 
 var zkNewline = Rule{

@@ -88,12 +88,12 @@ var zkOversize = Rule{
 	ID:    "zookeeper-oversize-request",
 	Title: "a request was larger than the server takes (jute.maxbuffer)",
 	Cases: []Case{
-		{"server's host", onServer(established, lengthOfRequest, largeUnread), event.Likely},
-		{"client's host", onClient(established, largeUnacked), event.Possible},
+		{"server's host", onServer(established, lengthOfRequest, fewRequests, largeUnread), event.Likely},
+		{"client's host", onClient(established, largeUnacked, largeUnsent), event.Possible},
 	},
 	Because: with(
 		Line{[]Condition{localServer}, "the server had read {consumed} of an open session and closed over {unread} unread: it reads the length of a request first, and closes where that is too large"},
-		Line{[]Condition{localClient}, "the client had sent {sent}, of which {unacked} were not acknowledged, when the server ended the session"},
+		Line{[]Condition{localClient}, "the client had sent {sent}, of which {unacked} were not acknowledged, with {unsent} still to be sent, when the server ended the session"},
 	),
 	Do: []Line{
 		{nil, "look in the server's log for 'Len error' or 'Rejecting large request': the number is the size of the request"},
@@ -127,7 +127,7 @@ var zkAuthFailed = Rule{
 
 var zkSessionEnded = Rule{
 	ID:    "zookeeper-session-moved",
-	Title: "the server ended a session while requests of the client were on their way: it had expired, moved, been closed, or its authentication was refused",
+	Title: "the server ended a session while requests of the client were on their way: it had expired, moved, been closed, was refused its authentication, or asked too much at once",
 	Cases: []Case{
 		{"server's host", onServer(established, moreThanAnswer, someUnread), event.Possible},
 	},
@@ -135,7 +135,7 @@ var zkSessionEnded = Rule{
 		Line{nil, "the server had answered requests of the session ({sent}) and closed with {unread} unread"},
 	),
 	Do: []Line{
-		{nil, "look in the server's log for 'Expiring session', 'Session moved', 'Authentication failed' or 'Closed socket connection' and the client's address {peer.host}"},
+		{nil, "look in the server's log for 'Expiring session', 'Session moved', 'Authentication failed', 'Len error' or 'Closed socket connection' and the client's address {peer.host}"},
 		{nil, "if sessions expire, look for stalls of the client on {peer.host}: garbage collection, CPU throttling"},
 	},
 	Raise: []Line{

@@ -186,7 +186,7 @@ func (s *servers) attach(res *Resolution, names probe.Names, clock probe.Clock) 
 // needed is the word that bears on a verdict beyond what srvr tells, by rule.
 // Its answer comes too late for the record that asks for it, and stays for those
 // that follow.
-var needed = map[string]zk.Word{"zookeeper-max-client-connections": zk.Conf}
+var needed = map[string]zk.Word{"zookeeper-max-client-connections": zk.Conf, "zookeeper-request-dropped": zk.Conf}
 
 // need asks for what the verdict on a finished record lacked.
 func (s *servers) need(r *event.Reset) {
