@@ -137,12 +137,12 @@ var zkConnecting = []zkCase{
 	},
 	{
 		name: "third session of two, Go client", sign: "S3 C3", tries: 3,
-		server: "zookeeper-max-client-connections|no verdict", client: "zookeeper-max-client-connections|zookeeper-request-dropped|zookeeper-network-or-server|zookeeper-old-server",
+		server: "zookeeper-max-client-connections|zookeeper-late-client-data", client: "zookeeper-max-client-connections|zookeeper-request-dropped|zookeeper-network-or-server|zookeeper-old-server",
 		run: func(l *zkLab) error { return l.goSessions(zkPortLimited, 3) },
 	},
 	{
 		name: "third session of two, Java NIO client", sign: "S3 C3", tries: 3,
-		server: "zookeeper-max-client-connections|no verdict", client: "zookeeper-max-client-connections|zookeeper-request-dropped|zookeeper-network-or-server|zookeeper-old-server",
+		server: "zookeeper-max-client-connections|zookeeper-late-client-data", client: "zookeeper-max-client-connections|zookeeper-request-dropped|zookeeper-network-or-server|zookeeper-old-server",
 		run: func(l *zkLab) error {
 			return l.ask("nio", zkOpen(zkPortLimited), "get /", zkOpen(zkPortLimited), "get /", zkOpen(zkPortLimited), "wait 3000", "close", "close", "close")
 		},
@@ -174,7 +174,7 @@ var zkConnecting = []zkCase{
 	},
 	{
 		name: "raw plaintext on the TLS port, a request and many operations", sign: "S6", tls: true, tries: 5,
-		server: "zookeeper-plaintext-on-tls", client: "zookeeper-plaintext-on-tls",
+		server: "zookeeper-plaintext-on-tls", client: "zookeeper-plaintext-on-tls|zookeeper-network-or-server",
 		run: func(l *zkLab) error { return l.raw(zkPortSecure, lab.ZKPipelined(20000)) },
 	},
 	{
@@ -187,11 +187,11 @@ var zkConnecting = []zkCase{
 		run: func(l *zkLab) error { return l.ask("nio", zkOpen(zkPortTLS), "get /", "close") },
 	},
 	{
-		name: "broken key store, TLS client", sign: "S11", tls: true, tries: 5, server: "zookeeper-tls-store", client: "zookeeper-tls-store|zookeeper-network-or-server",
+		name: "broken key store, TLS client", sign: "S11", tls: true, tries: 5, server: "zookeeper-tls-store", client: "zookeeper-tls-store|zookeeper-network-or-server|zookeeper-request-dropped|zookeeper-reset-after-close",
 		run: func(l *zkLab) error { return l.process.do("TLS", zkAddr(zkPortBrokenTLS)) },
 	},
 	{
-		name: "broken key store, plaintext client", sign: "S11", tls: true, tries: 5, server: "zookeeper-tls-store", client: "zookeeper-tls-store|zookeeper-network-or-server",
+		name: "broken key store, plaintext client", sign: "S11", tls: true, tries: 5, server: "zookeeper-tls-store", client: "zookeeper-tls-store|zookeeper-network-or-server|zookeeper-request-dropped|zookeeper-reset-after-close",
 		run: func(l *zkLab) error { return l.raw(zkPortBrokenTLS, lab.ZKConnectRequest(0)) },
 	},
 }

@@ -34,7 +34,6 @@ var zkCatalogue = []zkEntry{
 	{"zookeeper-server-killed", "server", "unread bytes at the end of the server's process", "all versions"},
 	{"zookeeper-server-restarted", "server", "the peer's reset, then refused connections at its port", "all versions"},
 	{"zookeeper-oversize-request", "server", "the connection request, n requests and 4 bytes consumed, a large rest unread; one RST+ACK and up to 22 RSTs", "limit of 1048575 bytes on servers; large-request limits of another kind from 3.6.0"},
-	{"zookeeper-auth-failed", "server", "61 bytes sent (41 and 20), operations unread", "all versions"},
 	{"zookeeper-session-moved", "server", "a session with answers sent, requests unread at the server's close", "all versions"},
 	{"zookeeper-tls-or-garbage", "server", "consumed 4, closed without an answer, and the rest unread is not 44 or 45 bytes: a TLS hello (some 517), HTTP, a scanner", "NIO server, all versions"},
 	{"zookeeper-plaintext-on-tls", "server", "48 or 49 bytes at the secureClientPort", "3.5.0 and later"},

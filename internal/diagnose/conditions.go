@@ -134,7 +134,6 @@ var (
 		return least("", consumed, 40).Test(r)
 	}}
 	moreThanAnswer  = least("sent bytes", sent, 42)
-	authAnswered    = among("sent bytes", sent, 60, 61)
 	lengthOfRequest = least("bytes that the local process read", consumed, 52)
 	largeUnread     = least("unread bytes", unread, 8<<10)
 	largeUnsent     = least("bytes not yet sent", func(r *event.Reset) event.Number { return r.Evidence.UnsentBytes }, 16<<10)
@@ -160,8 +159,9 @@ var (
 
 	// A ping or closeSession is 12 bytes; a correct client sends it as its first
 	// word after the answer, which looks the same once the answer is acknowledged.
-	pingUnread = among("unread bytes", unread, 12)
-	youngOnly  = Condition{"the connection is not known to be older than 5 s", func(r *event.Reset) bool {
+	pingUnread      = among("unread bytes", unread, 12)
+	peerEndedOrLate = causeIn(PeerReset, SentToClosedPeer, PeerResetAfterEOF, ResetOutOfWindow, ResetChallenged)
+	youngOnly       = Condition{"the connection is not known to be older than 5 s", func(r *event.Reset) bool {
 		return !r.Evidence.AgeNS.Known || r.Evidence.AgeNS.N <= int64(5*time.Second)
 	}}
 

@@ -12,7 +12,7 @@ const zkJIRA = "https://issues.apache.org/jira/browse/"
 var zookeeperRules = []Rule{
 	zkQuorumPort, zkDeadPort, zkClientKilled, zkServerEnded, zkHealthCheck, zkProbeClosedEarly,
 	zk1702, zkTLSStore, zkPlaintextOnTLS, zkNotServing, zkMaxConnections, zkRequestDropped, zkNewline, zkCClientClose,
-	zkClientStalled, zkOversizeAnswer, zkOversize, zkAuthFailed, zkSessionEnded, zkLateServerData, zkLateClientData, zkTLSOrGarbage,
+	zkClientStalled, zkOversizeAnswer, zkOversize, zkSessionEnded, zkLateServerData, zkLateClientData, zkTLSOrGarbage,
 	zkServerRestarted, zkOldServer, zkClientReset, zkResetAfterClose, zkRemainder,
 }
 
@@ -98,20 +98,17 @@ var zkMaxConnections = Rule{
 		{"server's host, request already there", onServer(readNothing, requestReceived, nothingSent), event.Likely},
 		{"server's host, before any byte", []Condition{localServer, resetSent, causeIn(LingerZero), notKilled, plainApache, nothingReceived, nothingSent, not(serverOld)}, event.Likely},
 		{"client's host, which holds nearly all that the server allows it", onClient(among("sent bytes", sent, 0, 48, 49), nothingReceived, withheld), event.Likely},
-		{"client's host, our own question was dropped too", onClient(among("sent bytes", sent, 0, 48, 49), nothingReceived, probeReset), event.Possible},
 	},
 	Because: with(
 		Line{[]Condition{localServer, requestReceived}, "the server closed without having read a byte of the {received} of a connection request, as it does at accept when the limit is reached"},
 		Line{[]Condition{localServer, nothingReceived}, "the server closed with SO_LINGER 0 before a byte was exchanged, as 3.5.0 and later do at accept when the limit is reached (ZOOKEEPER-1504)"},
 		Line{[]Condition{localClient, requestSent}, "the client sent one connection request ({sent}) and got no byte of an answer"},
 		Line{[]Condition{localClient, nothingSent}, "the server ended the connection before a byte was exchanged"},
-		Line{[]Condition{localClient, probeReset}, "a TLS port whose key store is broken does the same to everybody"},
 	),
 	Do: []Line{
 		{[]Condition{localServer}, "count the connections of that address: ss -Htn state established 'sport = :{server.port}' dst {peer.host} | wc -l"},
 		{[]Condition{localClient}, "count this host's connections to the server: ss -Htnp state established 'dport = :{server.port}'"},
 		{nil, "on the server: grep -E 'maxClientCnxns|maxCnxns' zoo.cfg (default 60 an address, shared by all clients behind one NAT); the log says 'Too many connections from'"},
-		{[]Condition{localClient}, "ask from this address: rstwhy zk {server}; if that is reset too, the limit is reached"},
 		{nil, "find the client that leaks connections before raising the limit"},
 	},
 	Raise: []Line{
@@ -126,9 +123,12 @@ var zkRequestDropped = Rule{
 	Title: "the server dropped a connection request without an answer: it was not serving, starting, or over its limit of connections",
 	Cases: []Case{
 		{"client's host", onClient(requestSent, nothingReceived, not(outcomeIn(event.OutcomeRefused))), event.Possible},
+		{"client's host, our own question was dropped too", onClient(nothingSent, nothingReceived, probeReset), event.Possible},
 	},
 	Because: with(
-		Line{nil, "the client sent one connection request ({sent}) and got no byte of an answer"},
+		Line{[]Condition{requestSent}, "the client sent one connection request ({sent}) and got no byte of an answer"},
+		Line{[]Condition{nothingSent}, "the server ended the connection before a byte was exchanged"},
+		Line{[]Condition{probeReset}, "rstwhy's own question was dropped, too: over the limit, or a TLS port whose key store is broken"},
 		Line{nil, "a server that is not serving, and one that is over maxClientCnxns for this address, look the same from here"},
 	),
 	Do: []Line{

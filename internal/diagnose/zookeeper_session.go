@@ -44,15 +44,17 @@ var zkServerRestarted = Rule{
 
 var zkClientStalled = Rule{
 	ID:    "zookeeper-client-stalled",
-	Title: "the client gave its session up while data of the server came: it had stalled",
+	Title: "the session ended while data of the server lay unread: the client had stalled",
 	Cases: []Case{
 		{"client's host, data unread", []Condition{localClient, resetSent, causeIn(UnreadData, DataAfterShutdown), notKilled, plainApache, sessionBytes, quiet, not(closeReply), someUnread}, event.Likely},
 		{"client's host, data after its close", []Condition{localClient, resetSent, causeIn(LateData, DataAfterShutdown), notKilled, plainApache, sessionBytes, quiet, segmentData}, event.Possible},
+		{"client's host, reset by the server", []Condition{localClient, resetReceived, peerEndedOrLate, plainApache, sessionBytes, largeUnread, notKilled, not(youngOnly)}, event.Possible},
 		{"client's host, by the sending thread", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, plainApache, sessionBytes, someUnread, not(closeReply), sendThread}, event.Possible},
 	},
 	Because: with(
-		Line{[]Condition{someUnread}, "the process closed an established session with {unread} unread; a client that runs freely reads all before it closes"},
-		Line{[]Condition{quiet}, "it had sent nothing for {sincesent}: no ping, and no closeSession, which an orderly close begins with"},
+		Line{[]Condition{resetSent, someUnread}, "the process closed an established session with {unread} unread; a client that runs freely reads all before it closes"},
+		Line{[]Condition{resetReceived}, "the server reset an established session while {unread} from it lay unread here; a client that runs freely reads them at once"},
+		Line{[]Condition{resetSent, quiet}, "it had sent nothing for {sincesent}: no ping, and no closeSession, which an orderly close begins with"},
 		Line{[]Condition{sendThread}, "the thread that closed is the client library's own (SendThread), which does so when it has heard nothing for two thirds of the session time-out"},
 	),
 	Do: []Line{
@@ -104,25 +106,6 @@ var zkOversize = Rule{
 		{[]Condition{localClient}, "rstwhy trace -L {server.port} on the server's host: what the server left unread tells"},
 	},
 	Sources: []string{"ZooKeeper: NIOServerCnxn.readLength, BinaryInputArchive.maxBuffer", "ZooKeeper administrator's guide: jute.maxbuffer"},
-}
-
-var zkAuthFailed = Rule{
-	ID:    "zookeeper-auth-failed",
-	Title: "the server refused the client's authentication and dropped what followed",
-	Cases: []Case{
-		{"server's host", onServer(authAnswered, someUnread, youngOnly), event.Possible},
-	},
-	Because: with(
-		Line{nil, "the server had sent {sent}, the answer to a connection request and one more of 20 bytes, and closed with {unread} unread, as it does after 'Authentication failed'"},
-	),
-	Do: []Line{
-		{nil, "look in the server's log for 'Authentication failed for scheme'"},
-		{nil, "check the client's credentials (addAuth, jaas.conf) against the server's"},
-	},
-	Raise: []Line{
-		{nil, "'Authentication failed for scheme' in the server's log proves it"},
-	},
-	Sources: []string{"ZooKeeper: ZooKeeperServer.processPacket (OpCode.auth)"},
 }
 
 var zkSessionEnded = Rule{
