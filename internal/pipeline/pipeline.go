@@ -76,6 +76,7 @@ type session struct {
 	buried   []*pending // wait for a tombstone, as they came
 	chores   uint64     // when housekeeping was done last
 	queue    queue
+	widest   int // most records in the queue since shrink
 	byCookie map[uint64][]*pending
 	closers  closers
 	known    map[probe.Owner]described
