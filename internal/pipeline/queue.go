@@ -126,6 +126,7 @@ func (s *session) reset(raw *probe.ResetEvent) {
 	}
 	s.gather(p)
 	heap.Push(&s.queue, p)
+	s.widest = max(s.widest, len(s.queue))
 }
 
 // join finds the tcp_receive_reset of the same socket that the kernel fired
