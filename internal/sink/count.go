@@ -16,11 +16,7 @@ const (
 )
 
 // count is a number of resets with what is true of each of them.
-type count struct {
-	event.Storm
-	proven bool            // so is the owner
-	others []event.Process // who may be the owner where none is known
-}
+type count struct{ event.Storm }
 
 func (c *count) start() time.Time { return c.Time.Add(-time.Duration(c.DurationNS)) }
 
@@ -35,13 +31,13 @@ func (c *count) add(o *count) {
 	}
 	c.DurationNS = int64(c.Time.Sub(start))
 	c.Count += o.Count
-	c.proven = c.proven && o.proven
-	for i := range o.others {
-		if len(c.others) > mostOthers {
+	c.OwnerProven = c.OwnerProven && o.OwnerProven
+	for i := range o.Others {
+		if len(c.Others) > mostOthers {
 			break
 		}
-		if !slices.ContainsFunc(c.others, func(p event.Process) bool { return sameProcess(&p, &o.others[i]) }) {
-			c.others = append(slices.Clip(c.others), o.others[i])
+		if !slices.ContainsFunc(c.Others, func(p event.Process) bool { return sameProcess(&p, &o.Others[i]) }) {
+			c.Others = append(slices.Clip(c.Others), o.Others[i])
 		}
 	}
 	if o.Effect == nil || c.Effect == nil || *o.Effect != *c.Effect {

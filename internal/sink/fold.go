@@ -74,8 +74,12 @@ func keyOf(s *event.Storm) groupKey {
 // port that was connected to, since the other one is any of thousands.
 func stormOf(r *event.Reset) event.Storm {
 	s := event.Storm{
-		Time: r.Time, Count: 1, Direction: r.Direction, Cause: r.Cause, Owner: r.Owner, LocalPort: r.Local.Port, NetNS: r.NetNS,
+		Time: r.Time, Count: 1, Direction: r.Direction, Cause: r.Cause, Owner: r.Owner, OwnerProven: r.OwnerProven,
+		LocalPort: r.Local.Port, NetNS: r.NetNS,
 		Remote: netip.PrefixFrom(r.Peer.Address.WithZone(""), r.Peer.Address.BitLen()), Effect: r.Effect, Verdict: r.Verdict,
+	}
+	if r.Owner == nil {
+		s.Others = r.Others
 	}
 	if connected(r) {
 		s.LocalPort, s.RemotePort = 0, r.Peer.Port

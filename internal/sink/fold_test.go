@@ -170,6 +170,7 @@ func TestStormLine(t *testing.T) {
 		{"servers elsewhere", func(s *event.Storm) { s.Remote, s.LocalPort, s.RemotePort = prefix("10.0.0.0/8"), 0, 2181 }, "*  10.0.0.0/8 :2181  -"},
 		{"anybody", func(s *event.Storm) { s.Remote = netip.MustParsePrefix("::/0") }, ":8080  *  -"},
 		{"a server", func(s *event.Storm) { s.Owner, s.Cause = kafka, "unread-data" }, "SENT  java[2211]? kafka.Kafka  :8080"},
+		{"a server for sure", func(s *event.Storm) { s.Owner, s.OwnerProven, s.Cause = kafka, true, "unread-data" }, "SENT  java[2211] kafka.Kafka  :8080"},
 		{"a server that nobody knows", func(s *event.Storm) { s.Cause = "unread-data" }, "SENT  ?  :8080"},
 		{"ignored", func(s *event.Storm) { s.Direction, s.Cause, s.Effect = event.Received, "reset-to-nobody", &ignored }, "RECV  -  :8080"},
 		{"long", func(s *event.Storm) { s.DurationNS = 5e9 }, "4,213 in the last 5s"},

@@ -140,9 +140,9 @@ func TestFoldIsBounded(t *testing.T) {
 func TestAddAny(t *testing.T) {
 	storm := func(change func(*event.Storm)) *count {
 		s := squall()
-		s.Verdict, s.Effect = samples()[0].r.Verdict, new(event.EffectKilled)
+		s.Verdict, s.Effect, s.OwnerProven = samples()[0].r.Verdict, new(event.EffectKilled), true
 		change(&s)
-		return &count{Storm: s, proven: true}
+		return &count{s}
 	}
 	for name, c := range map[string]struct {
 		change func(*event.Storm)
@@ -159,6 +159,7 @@ func TestAddAny(t *testing.T) {
 		"no verdict":     {func(s *event.Storm) { s.Verdict = nil }, func(s *event.Storm) { s.Verdict = nil }},
 		"other verdict":  {func(s *event.Storm) { s.Verdict = &event.Verdict{Title: "x"} }, func(s *event.Storm) { s.Verdict = nil }},
 		"effect":         {func(s *event.Storm) { s.Effect = new(event.EffectIgnored) }, func(s *event.Storm) { s.Effect = nil }},
+		"in doubt":       {func(s *event.Storm) { s.OwnerProven = false }, func(s *event.Storm) { s.OwnerProven = false }},
 		"earlier, later": {func(s *event.Storm) { s.Time = s.Time.Add(3e9); s.DurationNS = 1e9 }, func(s *event.Storm) { s.Time = s.Time.Add(3e9); s.DurationNS += 3e9 }},
 	} {
 		nothing := func(*event.Storm) {}
@@ -169,7 +170,7 @@ func TestAddAny(t *testing.T) {
 		c.want(&want.Storm)
 		want.Count *= 3
 		told := func(c *count) string {
-			return fmt.Sprint(c.Time, c.DurationNS, c.Count, c.LocalPort, c.RemotePort, c.Remote, verdictWords(c.Verdict), c.Effect == nil, c.proven)
+			return fmt.Sprint(c.Time, c.DurationNS, c.Count, c.LocalPort, c.RemotePort, c.Remote, verdictWords(c.Verdict), c.Effect == nil, c.OwnerProven)
 		}
 		if told(&got) != told(want) {
 			t.Errorf("%s: %s, want %s", name, told(&got), told(want))
@@ -190,6 +191,12 @@ func TestStormCandidates(t *testing.T) {
 	out := gaps.ReplaceAllString(story(t, TextOptions{Width: 160}, steps...), "  ")
 	if !strings.Contains(out, "RECV  ?  :8443  10.0.0.1  -  20 more in the last second (peer-reset)\n  Perhaps of worker[11], worker[12], worker[13].") {
 		t.Errorf("candidates are not named:\n%s", out)
+	}
+	storm := squall()
+	storm.Cause, storm.Others = "unread-data", []event.Process{{PID: 11, Comm: "master"}}
+	out = gaps.ReplaceAllString(story(t, TextOptions{Width: 160}, storm), "  ")
+	if !strings.Contains(out, "SENT  ?  :8080  192.168.4.9  -  4,213 in the last second (unread-data)\n  Perhaps of master[11].") {
+		t.Errorf("the candidate of a storm is not named:\n%s", out)
 	}
 	for i := range steps {
 		r := steps[i].(event.Reset)

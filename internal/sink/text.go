@@ -61,11 +61,7 @@ func (t *Text) Reset(r *event.Reset, x Explained) error {
 	k := keyOf(&s)
 	p := t.fold.find(k)
 	if !t.fold.room(p, t.opt.Width > 0) {
-		c := count{Storm: s, proven: r.OwnerProven}
-		if r.Owner == nil {
-			c.others = r.Others
-		}
-		t.fold.add(p, k, &c)
+		t.fold.add(p, k, &count{s})
 		t.buf = b
 		return t.write(b, "folded resets")
 	}

@@ -104,8 +104,7 @@ func (t *Text) appendFolded(b []byte) []byte {
 func (t *Text) Storm(s *event.Storm) error {
 	b := t.turn(t.buf[:0], s.Time)
 	k := keyOf(s)
-	// The owner of a storm is the one that was stored: not proven.
-	t.fold.add(t.fold.find(k), k, &count{Storm: *s})
+	t.fold.add(t.fold.find(k), k, &count{*s})
 	t.buf = b
 	return t.write(b, "storms")
 }
@@ -133,7 +132,7 @@ func (t *Text) appendStorm(b []byte, s *told) []byte {
 	b = t.appendHeader(b)
 	b = t.appendDay(b, s.Time)
 	b = t.appendRow(b, &c)
-	return t.appendNote(b, s.Owner, s.proven, len(s.others) == 0 && stormNoProcess(&s.Storm))
+	return t.appendNote(b, s.Owner, s.OwnerProven, stormNoProcess(&s.Storm))
 }
 
 func (t *Text) stormRow(s *told) row {

@@ -43,7 +43,7 @@ func noProcess(r *event.Reset) bool {
 func stormNoProcess(s *event.Storm) bool {
 	switch s.Cause {
 	case "closed-port", "gone-connection", "firewall-reject", "reset-to-nobody":
-		return s.Owner == nil
+		return s.Owner == nil && len(s.Others) == 0
 	}
 	return false
 }
@@ -54,7 +54,7 @@ func stormProcess(s *told, room int) (column, second string) {
 	switch {
 	case s.Owner != nil && (s.processes > 1 || s.many):
 		mark, more := "", ""
-		if !s.proven {
+		if !s.OwnerProven {
 			mark = "?"
 		}
 		if s.many {
@@ -62,9 +62,9 @@ func stormProcess(s *told, room int) (column, second string) {
 		}
 		return owner(s.Owner, mark+" ("+thousands(uint64(s.processes))+more+" processes)", room), ""
 	case s.Owner != nil:
-		return process(&event.Reset{Owner: s.Owner, OwnerProven: s.proven}, room), ""
-	case len(s.others) > 0:
-		return "?", sentence("perhaps of " + several(s.others))
+		return process(&event.Reset{Owner: s.Owner, OwnerProven: s.OwnerProven}, room), ""
+	case len(s.Others) > 0:
+		return "?", sentence("perhaps of " + several(s.Others))
 	case stormNoProcess(&s.Storm):
 		return "-", ""
 	}
