@@ -127,7 +127,7 @@ func (s *Spaces) read(netns uint32, out *values) (id identity, err error) {
 		return err
 	})
 	if entered != nil {
-		return identity{}, errors.Join(err, entered)
+		return identity{}, also(err, entered)
 	}
 	return id, nil
 }

@@ -2,7 +2,6 @@ package netns
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -185,7 +184,19 @@ func (s *Spaces) Enter(netns uint32, f func() error) error {
 			return err
 		}
 	}
-	return errors.Join(fmt.Errorf("%w: no process of namespace %d is left", ErrEnter, netns), err)
+	return also(fmt.Errorf("%w: no process of namespace %d is left", ErrEnter, netns), err)
+}
+
+// also joins two errors in one line, unlike errors.Join: they are printed as
+// warnings and in explanations. Either may be nil.
+func also(err, more error) error {
+	switch {
+	case err == nil:
+		return more
+	case more == nil:
+		return err
+	}
+	return fmt.Errorf("%w; %w", err, more)
 }
 
 func (s *Spaces) paths(netns uint32) []string {
