@@ -137,7 +137,7 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 		from_tombstone(e, &t);
 		read_nat(e, skb);
 	}
-	finish(d, HOOK_DROP, c, cpu, s, false);
+	finish(d, HOOK_DROP, c, cpu, s, TELL_IF_ROOM);
 	return 0;
 }
 
@@ -218,7 +218,7 @@ static __always_inline int rejected(struct net *net, struct sk_buff *old, u32 at
 	if (!d)
 		return 0;
 	read_nat(&d->event, old);
-	finish(d, HOOK_FIREWALL, c, cpu, NULL, false);
+	finish(d, HOOK_FIREWALL, c, cpu, NULL, TELL_IF_ROOM);
 	return 0;
 }
 
@@ -343,7 +343,7 @@ int tp_btf__net_dev_queue(u64 *ctx)
 	if (!d)
 		return 0;
 	read_nat(&d->event, skb);
-	finish(d, HOOK_FIREWALL, c, cpu, NULL, false);
+	finish(d, HOOK_FIREWALL, c, cpu, NULL, TELL_IF_ROOM);
 	return 0;
 }
 

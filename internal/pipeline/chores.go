@@ -29,6 +29,7 @@ func (s *session) housekeeping(now uint64) {
 	if now == endOfTime {
 		return
 	}
+	s.turnStorms(now)
 	s.twins.expire(now) // once a second would double what is held of a storm
 	if now-s.chores < 1e9 && s.chores != 0 {
 		return
@@ -37,6 +38,7 @@ func (s *session) housekeeping(now uint64) {
 	s.here.refresh(now, ownEvery)
 	s.closers.expire(now)
 	s.undescribe(time.Now())
+	s.shrink()
 	n := &s.senders
 	n.budget = askBudget
 	n.losses(s.live.Counts(), s.undecoded, now)

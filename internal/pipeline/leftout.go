@@ -17,7 +17,7 @@ func (n leftOut) since(before leftOut) leftOut {
 func (f *finisher) leftOut() leftOut {
 	return leftOut{
 		Filtered:  f.filtered + f.storms.filtered,
-		Joined:    f.joined + f.storms.joined - f.joinedKept,
+		Joined:    f.joined - f.joinedKept,
 		Undecoded: f.undecoded + f.storms.undecoded,
 	}
 }

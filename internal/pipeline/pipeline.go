@@ -75,7 +75,10 @@ type session struct {
 	senders  senders
 	buried   []*pending // wait for a tombstone, as they came
 	chores   uint64     // when housekeeping was done last
+	turned   uint64     // when storms were taken last
+	stormed  []probe.Counted
 	queue    queue
+	widest   int // most records in the queue since shrink
 	byCookie map[uint64][]*pending
 	closers  closers
 	known    map[probe.Owner]described
@@ -247,6 +250,7 @@ func (s *session) end(cause error) error {
 		time.Sleep(5 * time.Millisecond)
 	}
 	s.tick(endOfTime, endOfTime, true)
+	s.turnStorms(endOfTime)
 	s.tellStorms()
 	s.finisher.storms.closed = true
 	if left := counts.Submitted - s.taken - s.undecoded; left <= counts.Submitted {

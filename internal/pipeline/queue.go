@@ -89,9 +89,7 @@ func (s *session) reset(raw *probe.ResetEvent) {
 	s.taken++
 	p := &pending{raw: *raw, until: raw.TimeNs}
 	if probe.Sent(raw) && probe.Triggered(raw) && raw.Cookie != 0 {
-		if !s.join(raw.Cookie) && tearsDown(raw) {
-			s.finisher.storms.tore(raw, 1)
-		}
+		s.join(raw.Cookie)
 	}
 	if hookOf(raw) == hookReceive && probe.MayBeFalse(raw) {
 		p.joinable = true
@@ -131,6 +129,7 @@ func (s *session) reset(raw *probe.ResetEvent) {
 	}
 	s.gather(p)
 	heap.Push(&s.queue, p)
+	s.widest = max(s.widest, len(s.queue))
 }
 
 // join finds the tcp_receive_reset of the same socket that the kernel fired
