@@ -112,7 +112,10 @@ func (s *session) reset(raw *probe.ResetEvent) {
 		p.zk = &k
 		p.until = raw.TimeNs + holdMax
 	}
-	s.asks.ask(p)
+	// Nobody is told of another namespace's, nor why it could not be asked.
+	if s.opts.Select.NetNS.allow(is(raw.Netns)) {
+		s.asks.ask(p)
+	}
 	if raw.Cookie != 0 {
 		s.byCookie[raw.Cookie] = append(s.byCookie[raw.Cookie], p)
 	}
