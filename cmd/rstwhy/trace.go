@@ -247,7 +247,8 @@ func (f *traceFlags) sinks(stdout io.Writer) ([]sink.Sink, error) {
 	case "text":
 		o := sink.TextOptions{Location: time.Local}
 		if tty {
-			if w, _, err := term.GetSize(int(file.Fd())); err == nil {
+			o.Width = 80 // of a terminal that does not tell, as one on a serial line
+			if w, _, err := term.GetSize(int(file.Fd())); err == nil && w > 0 {
 				o.Width = w
 			}
 			o.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"

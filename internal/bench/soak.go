@@ -17,7 +17,7 @@ func (b *bench) soak() error {
 	}
 	defer tr.kill()
 	began, ops, next := time.Now(), uint64(0), time.Duration(0)
-	step := max(time.Duration(b.minutes)*time.Minute/6, 5*time.Second)
+	step := max(time.Duration(b.minutes)*time.Minute/10, 5*time.Second)
 	for end := time.Duration(b.minutes) * time.Minute; ; {
 		if past := time.Since(began); past >= next {
 			rss, err := field(fmt.Sprintf("/proc/%d/status", tr.pid()), "VmRSS")

@@ -93,59 +93,74 @@ type values [len(counters)]uint64
 
 var errCounters = errors.New("counters not read")
 
-// read takes the counters of a namespace by whatever way leads there. since is
-// when the process that led there started (0: not told by a process): a
-// namespace number is used again soon, so one that has no process from before
-// the last reading may be another namespace.
-func (s *Spaces) read(netns uint32, out *values) (since uint64, _ error) {
+// identity tells a namespace from a later one of its number, which is used again
+// soon.
+type identity struct {
+	since uint64 // when a process in it started, in the unit of Spaces.now; 0: none led there
+	// made is when the kernel made the inode that shows the namespace, by the
+	// wall clock. A mount or a descriptor of it keeps that inode, and with it the
+	// namespace; without one each look makes another inode.
+	made int64
+}
+
+// read takes the counters of a namespace by whatever way leads there.
+func (s *Spaces) read(netns uint32, out *values) (id identity, err error) {
 	s.mu.Lock()
 	var pids []uint32
 	if sp := s.spaces[netns]; sp != nil {
 		pids = slices.Clone(sp.pids)
 	}
 	s.mu.Unlock()
-	err := errCounters
+	err = errCounters
 	for _, pid := range pids {
-		since = s.started(pid)
-		if err = readProcess(s.proc+"/"+strconv.FormatUint(uint64(pid), 10), netns, out); err == nil {
-			return since, nil
+		id.since = s.started(pid)
+		if id.made, err = readProcess(s.proc+"/"+strconv.FormatUint(uint64(pid), 10), netns, out); err == nil {
+			return id, nil
 		}
 		s.drop(netns, pid)
 	}
 	// A namespace without a process: the thread that enters it shows it.
-	if entered := s.Enter(netns, func() error { return readProcess("/proc/thread-self", netns, out) }); entered != nil {
-		return 0, errors.Join(err, entered)
+	id.since = 0
+	entered := s.Enter(netns, func() error {
+		var err error
+		id.made, err = readProcess("/proc/thread-self", netns, out)
+		return err
+	})
+	if entered != nil {
+		return identity{}, also(err, entered)
 	}
-	return 0, nil
+	return id, nil
 }
 
 // readProcess reads the two files. A pid can be reused and a process can move,
-// so the namespace is compared before and after.
-func readProcess(dir string, netns uint32, out *values) error {
-	there := func() error {
-		if now, err := inode(dir + "/ns/net"); err != nil || now != netns {
-			return fmt.Errorf("%w: %s is not in namespace %d", errCounters, dir, netns)
+// so the namespace is compared before and after. made is of identity.
+func readProcess(dir string, netns uint32, out *values) (made int64, _ error) {
+	there := func() (int64, error) {
+		now, made, err := look(dir + "/ns/net")
+		if err != nil || now != netns {
+			return 0, fmt.Errorf("%w: %s is not in namespace %d", errCounters, dir, netns)
 		}
-		return nil
+		return made, nil
 	}
-	if err := there(); err != nil {
-		return err
+	made, err := there()
+	if err != nil {
+		return 0, err
 	}
 	var v values
 	for _, file := range []string{"/net/snmp", "/net/netstat"} {
 		b, err := readWhole(dir + file)
 		if err != nil {
-			return fmt.Errorf("%w: %w", errCounters, err)
+			return 0, fmt.Errorf("%w: %w", errCounters, err)
 		}
 		if err := parse(b, &v); err != nil {
-			return fmt.Errorf("%w: %s%s: %w", errCounters, dir, file, err)
+			return 0, fmt.Errorf("%w: %s%s: %w", errCounters, dir, file, err)
 		}
 	}
-	if err := there(); err != nil {
-		return err
+	if _, err := there(); err != nil {
+		return 0, err
 	}
 	*out = v
-	return nil
+	return made, nil
 }
 
 // fileMax bounds a file of counters; a kernel's are below 8 KB.

@@ -39,10 +39,12 @@ type track struct {
 	mustEnd          map[string]uint64
 	began, read      time.Time // of the start and the end
 	ticks            uint64    // of the end too, in the unit of process starts
+	made             int64     // of identity, at the end
 	round            uint64    // in which the end was read
 	gone             bool      // a later reading failed
-	young            bool      // made after the hooks were attached
+	young            bool      // counted from zero under the eyes of the hooks
 	late             bool      // the start is later than the session's
+	before           uint64    // hits before a late start
 }
 
 // Counters follows the kernel's own counters in every network namespace.
@@ -74,11 +76,12 @@ func (c *Counters) Attaching() {
 	c.spaces.Scan()
 	for _, netns := range c.pick() {
 		var v values
-		if _, err := c.spaces.read(netns, &v); err != nil {
+		id, err := c.spaces.read(netns, &v)
+		if err != nil {
 			c.unable = err
 			continue
 		}
-		c.tracks[netns] = &track{startLo: v, startHi: v, endLo: v, endHi: v, began: time.Now(), read: time.Now(), ticks: c.spaces.now()}
+		c.tracks[netns] = &track{startLo: v, startHi: v, endLo: v, endHi: v, began: time.Now(), read: time.Now(), ticks: c.spaces.now(), made: id.made}
 	}
 }
 
@@ -106,16 +109,16 @@ func (c *Counters) Round() {
 	c.spaces.Scan()
 	c.round++
 	before := c.seen()
-	now := map[uint32]values{}
+	now, made := map[uint32]values{}, map[uint32]int64{}
 	for _, netns := range c.pick() {
 		var v values
-		since, err := c.spaces.read(netns, &v)
+		id, err := c.spaces.read(netns, &v)
 		t := c.tracks[netns]
-		if t != nil && (err != nil || since > t.ticks || v.below(&t.endLo)) {
+		if t != nil && (err != nil || !t.is(id) || v.below(&t.endLo)) {
 			t.gone = true
 		}
 		if err == nil {
-			now[netns] = v
+			now[netns], made[netns] = v, id.made
 			continue
 		}
 		c.unable = err
@@ -128,26 +131,38 @@ func (c *Counters) Round() {
 			t = c.begin(netns, &v, before[netns], after[netns])
 		}
 		t.endLo, t.endHi, t.read, t.round, t.ticks = v, v, time.Now(), c.round, c.spaces.now()
+		t.made = made[netns]
 		t.seenEndLo, t.seenEndHi = before[netns].sends(), after[netns].sends()
 		t.mustEnd = before[netns].Must
 	}
 }
 
+// is tells that what was read is the namespace of the last reading.
+func (t *track) is(id identity) bool {
+	return id.made == t.made || id.since != 0 && id.since <= t.ticks
+}
+
 // begin follows a namespace from now on. One that is younger than the hooks
-// began at zero under their eyes; of another the past is not known. Numbers are
-// used again soon, so hits from before the first reading may be those of an
-// earlier namespace; all the same no more can have been counted than were seen.
+// began at zero under their eyes; of another the past is not known. Nothing
+// tells a namespace's age, so that one is taken for younger only where a counter
+// fell, or where the hits account for all that it counted. Numbers are used
+// again soon, so hits from before the first reading may be those of an earlier
+// namespace; all the same no more can have been counted than were seen.
 func (c *Counters) begin(netns uint32, v *values, before, after Seen) *track {
 	old, t := c.tracks[netns], &track{began: time.Now()}
 	t.mustStart = after.Must
+	earlier := uint64(0) // hits of an earlier namespace
+	if old != nil {
+		earlier = old.seenEndLo
+	}
+	accounted := v[sentAt] <= less(after.sends(), earlier)
 	switch {
-	case old != nil:
-		t.seenStartLo, t.seenStartHi, t.young = old.seenEndLo, before.sends(), true
-	case c.spaces.Young(netns):
-		t.seenStartHi, t.young = before.sends(), true
+	case old != nil && (accounted || v.below(&old.endLo)), old == nil && accounted && c.spaces.Young(netns):
+		t.seenStartLo, t.seenStartHi, t.young = earlier, before.sends(), true
 	default:
 		t.startLo, t.startHi, t.late = *v, *v, true
 		t.seenStartLo, t.seenStartHi = before.sends(), after.sends()
+		t.before = less(before.sends(), earlier)
 	}
 	if old == nil && len(c.tracks) >= tracksMax {
 		c.evict()
@@ -184,7 +199,7 @@ func (c *Counters) Detached() {
 		if t.gone || t.round != c.round {
 			continue
 		}
-		if since, err := c.spaces.read(netns, &v); err != nil || since > t.ticks || v.below(&t.endLo) {
+		if id, err := c.spaces.read(netns, &v); err != nil || !t.is(id) || v.below(&t.endLo) {
 			continue // what the last round read is the end
 		}
 		t.endHi, t.read = v, time.Now()

@@ -87,7 +87,7 @@ func open(netns uint32, path string) (int, error) {
 	}
 	var fs unix.Statfs_t
 	var st unix.Stat_t
-	if err := errors.Join(unix.Fstatfs(fd, &fs), unix.Fstat(fd, &st)); err != nil {
+	if err := also(unix.Fstatfs(fd, &fs), unix.Fstat(fd, &st)); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("%w: stat %s: %w", ErrEnter, path, err)
 	}

@@ -112,6 +112,11 @@ func (t *track) check(i int, lost *Losses) (event.CounterCheck, bool) {
 		out.Agree, out.Explanation = nil, notCompared+"only the counter knows; "+counters[i].also
 	}
 	if out.Kernel == 0 && out.Seen == 0 {
+		if counters[i].rule == exact && t.before > 0 {
+			out.Agree, out.Seen = nil, int64(t.before)
+			out.Explanation = notCompared + "the namespace may be older than rstwhy, and its counters were first read after its resets, at " + clock(t.began)
+			return out, true
+		}
 		return out, false
 	}
 	switch {
@@ -119,6 +124,9 @@ func (t *track) check(i int, lost *Losses) (event.CounterCheck, bool) {
 		out.Explanation = join(out.Explanation, "the namespace is gone: the counters were last read at "+clock(t.read)+", and what came later cannot be reconciled")
 	case t.late:
 		out.Explanation = join(out.Explanation, "counted from "+clock(t.began)+" on, when this namespace was found")
+		if counters[i].rule == exact && t.before > 0 {
+			out.Explanation += fmt.Sprintf("; %d before that were not compared, since it may be older than rstwhy", t.before)
+		}
 	}
 	return out, true
 }
@@ -164,7 +172,14 @@ func (t *track) unseen(out *event.CounterCheck, missing uint64, lost *Losses) {
 	}
 }
 
-var failedAt = slices.IndexFunc(counters[:], func(c counter) bool { return c.name == "TCPAbortFailed" })
+var (
+	sentAt   = indexOf("OutRsts")
+	failedAt = indexOf("TCPAbortFailed")
+)
+
+func indexOf(name string) int {
+	return slices.IndexFunc(counters[:], func(c counter) bool { return c.name == name })
+}
 
 func (t *track) atLeast(out *event.CounterCheck, i int, hi uint64) {
 	must := less(t.mustEnd[counters[i].name], t.mustStart[counters[i].name])

@@ -2,7 +2,6 @@ package netns
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -155,8 +154,9 @@ func (s *Spaces) All() []uint32 {
 	return all
 }
 
-// Young tells that the namespace was made after the first scan, so that its
-// counters began at zero then.
+// Young tells that the namespace showed only after the first scan, and that
+// nothing of what led there is older. It may be older all the same: a mount that
+// is not seen from here, or a descriptor, keeps one without a process.
 func (s *Spaces) Young(netns uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +184,19 @@ func (s *Spaces) Enter(netns uint32, f func() error) error {
 			return err
 		}
 	}
-	return errors.Join(fmt.Errorf("%w: no process of namespace %d is left", ErrEnter, netns), err)
+	return also(fmt.Errorf("%w: no process of namespace %d is left", ErrEnter, netns), err)
+}
+
+// also joins two errors in one line, unlike errors.Join: they are printed as
+// warnings and in explanations. Either may be nil.
+func also(err, more error) error {
+	switch {
+	case err == nil:
+		return more
+	case more == nil:
+		return err
+	}
+	return fmt.Errorf("%w; %w", err, more)
 }
 
 func (s *Spaces) paths(netns uint32) []string {
@@ -250,16 +262,22 @@ func (s *Spaces) started(pid uint32) uint64 {
 }
 
 func inode(path string) (uint32, error) {
+	number, _, err := look(path)
+	return number, err
+}
+
+// look gives the inode that shows a namespace: its number, and when it was made.
+func look(path string) (number uint32, made int64, _ error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if fs.Type != unix.NSFS_MAGIC {
-		return 0, fmt.Errorf("%s is no namespace", path)
+		return 0, 0, fmt.Errorf("%s is no namespace", path)
 	}
-	return uint32(st.Ino), nil
+	return uint32(st.Ino), st.Ctim.Nano(), nil
 }

@@ -38,6 +38,7 @@ func (s *session) housekeeping(now uint64) {
 	s.here.refresh(now, ownEvery)
 	s.closers.expire(now)
 	s.undescribe(time.Now())
+	s.shrink()
 	n := &s.senders
 	n.budget = askBudget
 	n.losses(s.live.Counts(), s.undecoded, now)

@@ -178,6 +178,26 @@ func TestAnswerWaits(t *testing.T) {
 	}
 }
 
+// TestOthersNamespaceNotAsked: of a namespace that --netns leaves out nothing is
+// asked, so that no answer is waited for and no trouble with it told.
+func TestOthersNamespaceNotAsked(t *testing.T) {
+	s, _ := newAskingSession(t)
+	s.opts.Select.NetNS = Terms[uint32]{Any: []uint32{1}}
+	for _, space := range []uint32{1, 2} {
+		e := dropped(uint64(space)*ms, 1000)
+		e.Netns = space
+		feed(s, e)
+	}
+	if len(s.queue) != 2 {
+		t.Fatalf("%d records wait", len(s.queue))
+	}
+	for _, p := range s.queue {
+		if asked := p.ask != nil; asked != (p.raw.Netns == 1) {
+			t.Errorf("namespace %d: asked %v", p.raw.Netns, asked)
+		}
+	}
+}
+
 // TestNATKept: a translation becomes part of the raw record, so that a replay
 // has it.
 func TestNATKept(t *testing.T) {

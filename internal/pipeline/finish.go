@@ -32,24 +32,25 @@ type Resolution struct {
 
 // finisher turns resolutions into printed records; live and replay share it.
 type finisher struct {
-	opts      Options
-	names     probe.Names
-	clock     probe.Clock
-	clockRead uint64
-	tally     sink.Tally // of the session
-	interval  sink.Tally // since the last interval summary; only with Options.Interval
-	taken     uint64     // raw resets read
-	undecoded uint64
-	joined    uint64
-	filtered  uint64
-	delivered uint64
-	storms    stormAccount
-	shown     uint64    // of those delivered, handed to the sinks
-	hidden    uint64    // of those delivered and aggregated, told in the counts only
-	hiddenAt  uint64    // hidden when the interval began
-	before    uint64    // delivered in parts of a recording that are not replayed, as far as -c counts them
-	err       error     // the first error of a sink
-	counters  *counters // the kernel's own; nil at replay
+	opts       Options
+	names      probe.Names
+	clock      probe.Clock
+	clockRead  uint64
+	tally      sink.Tally // of the session
+	interval   sink.Tally // since the last interval summary; only with Options.Interval
+	taken      uint64     // raw resets read
+	undecoded  uint64
+	joined     uint64
+	filtered   uint64
+	delivered  uint64
+	joinedKept uint64 // of those joined, in the recording with all that is known
+	storms     stormAccount
+	shown      uint64    // of those delivered, handed to the sinks
+	hidden     uint64    // of those delivered and aggregated, told in the counts only
+	hiddenAt   uint64    // hidden when the interval began
+	before     uint64    // delivered in parts of a recording that are not replayed, as far as -c counts them
+	err        error     // the first error of a sink
+	counters   *counters // the kernel's own; nil at replay
 }
 
 func newFinisher(opts Options, names probe.Names, clock probe.Clock) finisher {
@@ -113,13 +114,16 @@ func (f *finisher) explain(res *Resolution) (*event.Reset, error) {
 	return r, nil
 }
 
+// wanted tells whether a record that is explained is to be told.
+func (f *finisher) wanted(r *event.Reset) bool {
+	return !f.full() && f.opts.Filter.Match(r) && f.opts.Select.wanted(r)
+}
+
 // finish explains a record and hands it to the sinks. It returns the record,
 // also where a filter leaves it out; nil where it is none.
 func (f *finisher) finish(res *Resolution) *event.Reset {
-	if f.opts.Record != nil {
-		f.opts.Record.reset(res, f.clock, f.printed())
-	}
 	if res.Joined {
+		f.recordJoined(res)
 		f.joined++
 		return nil
 	}
@@ -129,10 +133,11 @@ func (f *finisher) finish(res *Resolution) *event.Reset {
 		f.taken--
 		return nil
 	}
-	if f.full() || !f.opts.Filter.Match(r) || !f.opts.Select.wanted(r) {
+	if !f.wanted(r) {
 		f.filtered++
 		return r
 	}
+	f.record(res)
 	x := sink.Explained{CauseID: r.Cause}
 	if f.opts.Explain {
 		x.Why = diagnose.Sentence(r)
@@ -182,6 +187,7 @@ func (f *finisher) finishRecording(sum *event.Summary) error {
 	if f.opts.Record == nil {
 		return nil
 	}
+	f.opts.Record.leave(f.leftOut())
 	err := f.opts.Record.finish(*sum, f.printed())
 	f.recordingFailed()
 	if err != nil && !slices.Contains(sum.Warnings, err.Error()) {

@@ -79,6 +79,7 @@ type session struct {
 	turned   uint64     // when storms were taken last
 	stormed  []probe.Counted
 	queue    queue
+	widest   int // most records in the queue since shrink
 	byCookie map[uint64][]*pending
 	closers  closers
 	known    map[probe.Owner]described

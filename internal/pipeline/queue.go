@@ -110,7 +110,10 @@ func (s *session) reset(raw *probe.ResetEvent) {
 		p.actor = s.complete(o)
 	}
 	s.enrich(p)
-	s.asks.ask(p)
+	// Nobody is told of another namespace's, nor why it could not be asked.
+	if s.opts.Select.NetNS.allow(is(raw.Netns)) {
+		s.asks.ask(p)
+	}
 	if raw.Cookie != 0 {
 		s.byCookie[raw.Cookie] = append(s.byCookie[raw.Cookie], p)
 	}
@@ -124,6 +127,7 @@ func (s *session) reset(raw *probe.ResetEvent) {
 	}
 	s.gather(p)
 	heap.Push(&s.queue, p)
+	s.widest = max(s.widest, len(s.queue))
 }
 
 // join finds the tcp_receive_reset of the same socket that the kernel fired

@@ -34,16 +34,17 @@ type RecordOptions struct {
 
 // Recorder writes a recording.
 type Recorder struct {
-	opts    RecordOptions
-	file    *os.File
-	w       *bufio.Writer
-	head    Header
-	size    int64   // bytes of the file, those in the buffer included
-	older   []piece // finished files that are kept
-	removed int     // files that had to make room
-	started bool
-	err     error
-	told    bool // err was told
+	opts           RecordOptions
+	file           *os.File
+	w              *bufio.Writer
+	head           Header
+	size           int64   // bytes of the file, those in the buffer included
+	older          []piece // finished files that are kept
+	removed        int     // files that had to make room
+	started        bool
+	err            error
+	told           bool    // err was told
+	left, leftTold leftOut // up to now, and by the frames
 }
 
 // piece is a finished file, and how to know it again.
@@ -158,6 +159,7 @@ func (rec *Recorder) frame(f *frame, delivered uint64) {
 	if rec.err != nil {
 		return
 	}
+	f.LeftOut = rec.take()
 	line, err := encode(f)
 	if err != nil {
 		rec.fail(err)

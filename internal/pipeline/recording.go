@@ -65,6 +65,7 @@ type frame struct {
 	Proven    bool              `json:"owner_proven,omitempty"`
 	ZooKeeper *event.ZooKeeper  `json:"zookeeper,omitempty"`
 	story
+	LeftOut   *leftOut       `json:"left_out,omitempty"` // since the frame before
 	Storm     *event.Storm   `json:"storm,omitempty"`
 	Summary   *event.Summary `json:"summary,omitempty"`
 	Continued *continued     `json:"continued,omitempty"`

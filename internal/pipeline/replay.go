@@ -145,6 +145,7 @@ func (p *player) chapter(d *recordingReader) (last frame, err error) {
 		if err != nil {
 			return f, errors.Join(err, p.flush())
 		}
+		p.leave(f.LeftOut)
 		if f.Summary != nil || f.Continued != nil {
 			return f, nil
 		}
@@ -169,7 +170,7 @@ func (p *player) frame(f *frame) error {
 	f.story.restore(&res)
 	p.clock = probe.Clock{Offset: f.ClockNS}
 	p.taken++
-	// What the live session left out is left out again.
+	// Those of earlier versions hold what the live session left out, too.
 	if !res.Joined {
 		r, err := p.explain(&res)
 		if err != nil {
@@ -234,7 +235,7 @@ func (p *player) partly(sum, live *event.Summary, absent []string) {
 		Filtered: p.filtered + p.storms.filtered, Joined: p.joined, Delivered: p.delivered, Aggregated: p.storms.told,
 		Lost: p.undecoded, LostDecode: p.undecoded,
 	}
-	text := fmt.Sprintf("this is not the whole recording (absent: %s): the account is that of the records in it", strings.Join(absent, ", "))
+	text := fmt.Sprintf("this is not the whole recording (absent: %s): the account is that of the records in it, with what filters left out beside them", strings.Join(absent, ", "))
 	if live != nil {
 		a := live.Account
 		text += fmt.Sprintf("; the session as a whole saw %d hits, delivered %d and lost %d", a.Seen, a.Delivered, a.Lost)

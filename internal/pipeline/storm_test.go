@@ -218,7 +218,7 @@ func TestStormReplays(t *testing.T) {
 	if diff := cmp.Diff(out.summary, again.summary, cmpAddr); diff != "" {
 		t.Errorf("summary (-live +replay):\n%s", diff)
 	}
-	narrow, err := replay(file, Options{Filter: probe.Filter{Ports: []uint16{80}}})
+	narrow, err := replay(file, Options{Filter: probe.Filter{LocalPorts: []uint16{80}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/owner"
@@ -59,16 +61,14 @@ func isID(s string) bool {
 	return len(s) > 0 && len(s) <= 64
 }
 
-// storm prints a recorded storm. It is narrowed by what it tells: one of
-// several local ports, or of a prefix, cannot be picked out.
+// storm prints a recorded storm.
 func (p *player) storm(st *event.Storm) error {
 	if st.Count == 0 || !st.Remote.IsValid() || st.Direction != event.Sent && st.Direction != event.Received {
 		return fmt.Errorf("%w: a storm of nothing", probe.ErrRecord)
 	}
 	owner.Bound(st.Owner)
 	st.Type, st.Schema, st.Host = "storm", event.Schema, p.opts.Host
-	r := stormReset(st)
-	if p.full() || !p.opts.Filter.Match(r) || !p.opts.Select.MatchStorm(st) {
+	if p.full() || !mayMatch(p.opts.Filter, st) || !p.opts.Select.MatchStorm(st) {
 		p.storms.filtered += st.Count
 		return nil
 	}
@@ -76,11 +76,31 @@ func (p *player) storm(st *event.Storm) error {
 	return nil
 }
 
+// mayMatch tells whether any reset of the storm may pass the filter. One of
+// several ports or addresses cannot be picked out, so that only what the line
+// tells of all of them leaves it out. It never tells the local addresses.
+func mayMatch(f probe.Filter, st *event.Storm) bool {
+	if st.LocalPort == 0 {
+		f.LocalPorts = nil
+	}
+	if st.RemotePort == 0 {
+		f.PeerPorts = nil
+	}
+	if st.LocalPort == 0 || st.RemotePort == 0 {
+		f.Ports = nil
+	}
+	v4 := st.Remote.Addr().Is4()
+	if slices.ContainsFunc(f.Addrs, func(a netip.Prefix) bool { return a.Addr().Is4() == v4 }) {
+		f.Addrs = nil
+	}
+	return f.Match(stormReset(st))
+}
+
 // stormReset is a reset of the storm, as far as the line tells.
 func stormReset(st *event.Storm) *event.Reset {
 	return &event.Reset{
 		Type: "reset", Direction: st.Direction, Cause: st.Cause, Owner: st.Owner, NetNS: st.NetNS, Effect: st.Effect,
 		Verdict: st.Verdict, Local: event.Endpoint{Address: st.Remote.Addr(), Port: st.LocalPort},
-		Peer: event.Endpoint{Address: st.Remote.Addr()},
+		Peer: event.Endpoint{Address: st.Remote.Addr(), Port: st.RemotePort},
 	}
 }

@@ -144,47 +144,15 @@ func TestStormsMergeAndAreBounded(t *testing.T) {
 	var steps []any
 	for i := range 45 {
 		s := squall()
-		s.Count, s.LocalPort = uint64(1000+i), uint16(1+i)
+		s.Count, s.Cause = uint64(1000+i), fmt.Sprintf("cause-%02d", i)
 		steps = append(steps, s)
 	}
 	out = story(t, TextOptions{}, steps...)
-	if n := strings.Count(out, "(closed-port)"); n != foldShown || !strings.Contains(out, "1,044 more") || strings.Contains(out, "1,024 more in") {
+	if n := strings.Count(out, "(cause-"); n != foldShown || !strings.Contains(out, "1,044 in") || strings.Contains(out, "1,024 in") {
 		t.Errorf("%d storm lines, want the %d largest:\n%s", n, foldShown, out)
 	}
 	if !strings.Contains(out, "and 25,300 more resets in 25 groups\n") { // 1000..1024
 		t.Errorf("the rest is not counted:\n%s", out)
-	}
-}
-
-// However many groups a scan makes, memory and terminal stay bounded, and each
-// reset is counted.
-func TestFoldIsBounded(t *testing.T) {
-	start := at("2026-11-24T00:00:00Z")
-	var steps []any
-	const n = 3 * foldGroups
-	for i := range n {
-		r := samples()[2].r
-		r.Time = start.Add(time.Duration(i) * time.Microsecond)
-		r.Peer.Address = netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)})
-		steps = append(steps, r)
-	}
-	out := story(t, TextOptions{Width: 160}, steps...)
-	if records(out) != foldLines || !strings.Contains(out, "in too many groups to tell apart") {
-		t.Errorf("%d printed on a terminal, want %d", records(out), foldLines)
-	}
-	want := "and " + thousands(n-foldLines-foldShown) + " more resets"
-	if lines := strings.Count(out, "1 more in the last second"); lines != foldShown || !strings.Contains(out, want) {
-		t.Errorf("%d counts of single groups, want %d and %q", lines, foldShown, want)
-	}
-	text := NewText(&bytes.Buffer{}, TextOptions{})
-	for i := range steps {
-		r := steps[i].(event.Reset)
-		if err := text.Reset(&r, Explained{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(text.fold.groups) > foldGroups {
-		t.Errorf("%d groups are kept", len(text.fold.groups))
 	}
 }
 
@@ -195,16 +163,17 @@ func TestStormLine(t *testing.T) {
 		change func(*event.Storm)
 		want   string
 	}{
-		{"closed port", func(*event.Storm) {}, "SENT  -  :8080  192.168.4.9  -  4,213 more in the last second (closed-port)"},
+		{"closed port", func(*event.Storm) {}, "SENT  -  :8080  192.168.4.9  -  4,213 in the last second (closed-port)"},
 		{"several ports", func(s *event.Storm) { s.LocalPort = 0 }, "SENT  -  *  192.168.4.9  -"},
 		{"a network", func(s *event.Storm) { s.Remote = netip.MustParsePrefix("10.0.0.0/8") }, ":8080  10.0.0.0/8  -"},
 		{"a server elsewhere", func(s *event.Storm) { s.LocalPort, s.RemotePort = 0, 2181 }, "SENT  -  *  192.168.4.9:2181  -"},
 		{"servers elsewhere", func(s *event.Storm) { s.Remote, s.LocalPort, s.RemotePort = prefix("10.0.0.0/8"), 0, 2181 }, "*  10.0.0.0/8 :2181  -"},
 		{"anybody", func(s *event.Storm) { s.Remote = netip.MustParsePrefix("::/0") }, ":8080  *  -"},
 		{"a server", func(s *event.Storm) { s.Owner, s.Cause = kafka, "unread-data" }, "SENT  java[2211]? kafka.Kafka  :8080"},
+		{"a server for sure", func(s *event.Storm) { s.Owner, s.OwnerProven, s.Cause = kafka, true, "unread-data" }, "SENT  java[2211] kafka.Kafka  :8080"},
 		{"a server that nobody knows", func(s *event.Storm) { s.Cause = "unread-data" }, "SENT  ?  :8080"},
 		{"ignored", func(s *event.Storm) { s.Direction, s.Cause, s.Effect = event.Received, "reset-to-nobody", &ignored }, "RECV  -  :8080"},
-		{"long", func(s *event.Storm) { s.DurationNS = 5e9 }, "4,213 more in the last 5s"},
+		{"long", func(s *event.Storm) { s.DurationNS = 5e9 }, "4,213 in the last 5s"},
 		{"verdict", func(s *event.Storm) { s.Verdict = samples()[0].r.Verdict }, "Harmless: one at each close (proven). Do: nothing"},
 	} {
 		s := squall()

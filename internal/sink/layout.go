@@ -6,6 +6,8 @@ const (
 	// under is the column under which a record's further lines start: below
 	// the direction, so that the times stand alone at the left.
 	under = 14
+	// narrowUnder is the same where the terminal is too narrow for that.
+	narrowUnder = 2
 	// minWhy is the least room worth starting a sentence in beside the other
 	// columns; with less, it starts on its own line.
 	minWhy = 40

@@ -2,7 +2,6 @@ package sink
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -72,7 +71,7 @@ func sentence(s string) string {
 
 // named is a process within a sentence.
 func named(p *event.Process) string {
-	return Escape(p.Comm, maxComm) + "[" + strconv.FormatUint(uint64(p.PID), 10) + "]"
+	return Escape(p.Comm, maxComm) + pid(p)
 }
 
 // acted names who caused the reset where that is not who owns the connection.
@@ -117,20 +116,24 @@ func others(r *event.Reset) string {
 	if len(r.Others) == 0 {
 		return ""
 	}
-	const most = 8
+	if r.Owner == nil {
+		return "one of " + several(r.Others)
+	}
+	return "also held by " + several(r.Others)
+}
+
+const mostOthers = 8 // names in one line
+
+func several(all []event.Process) string {
 	var names []string
-	for i := range r.Others {
-		if i == most {
+	for i := range all {
+		if i == mostOthers {
 			names = append(names, "more")
 			break
 		}
-		names = append(names, named(&r.Others[i]))
+		names = append(names, named(&all[i]))
 	}
-	list := strings.Join(names, ", ")
-	if r.Owner == nil {
-		return "one of " + list
-	}
-	return "also held by " + list
+	return strings.Join(names, ", ")
 }
 
 // translated says what a client asked for where conntrack translated it.

@@ -57,15 +57,21 @@ type row struct {
 // Reset prints a record with one call of Write, or counts it in its fold.
 func (t *Text) Reset(r *event.Reset, x Explained) error {
 	b := t.turn(t.buf[:0], r.Time)
-	if t.fold.take(r, t.opt.Width > 0) {
+	s := stormOf(r)
+	k := keyOf(&s)
+	p := t.fold.find(k)
+	if !t.fold.room(p, t.opt.Width > 0) {
+		t.fold.add(p, k, &count{s})
 		t.buf = b
 		return t.write(b, "folded resets")
 	}
+	at := len(b)
 	cells := t.row(r, x)
 	b = t.appendHeader(b)
 	b = t.appendDay(b, r.Time)
 	b = t.appendRow(b, &cells)
-	b = t.appendNote(b, r)
+	b = t.appendNote(b, r.Owner, r.OwnerProven, noProcess(r))
+	t.fold.printed(p, lines(b[at:]))
 	t.buf = b
 	return t.write(b, "reset "+Escape(r.ID, maxWord))
 }
@@ -110,9 +116,22 @@ func before(process, local, peer int) int {
 	return under + dirWidth + 2 + process + 2 + local + 2 + peer + 2 + wasWidth + 2
 }
 
+// stacked tells whether not even the process has room beside the time.
+func (t *Text) stacked(process string, was int) bool {
+	return t.opt.Width > 0 && under+dirWidth+2+max(processWidth, columns(process))+2+was > t.opt.Width
+}
+
+// indent is that of a record's further lines.
+func (t *Text) indent() int {
+	if t.stacked("", wasWidth) {
+		return narrowUnder
+	}
+	return under
+}
+
 // appendRow chooses the widest arrangement that the terminal has room for:
 // everything on one line; the sentence below the columns; the addresses below
-// too. Columns that grew for IPv6 stay so, or the lines would dance, unless that
+// too; the process as well. Columns that grew for IPv6 stay so, or the lines would dance, unless that
 // left the sentences of all later lines without room.
 func (t *Text) appendRow(b []byte, c *row) []byte {
 	local, peer := max(t.local, columns(c.local)), max(t.peer, columns(c.peer))
@@ -124,13 +143,17 @@ func (t *Text) appendRow(b []byte, c *row) []byte {
 	}
 	b = pad(b, c.time, timeWidth)
 	b = append(b, t.paint(dirColor(c.dir), c.dir)...)
-	b = append(b, "  "...)
-	b = pad(b, c.process, processWidth)
-	if fits {
-		b = pad(b, c.local, local)
-		b = pad(b, c.peer, peer)
+	if t.stacked(c.process, columns(c.was)) {
+		b = t.appendBelow(b, c.process+"  "+c.was, "")
+	} else {
+		b = append(b, "  "...)
+		b = pad(b, c.process, processWidth)
+		if fits {
+			b = pad(b, c.local, local)
+			b = pad(b, c.peer, peer)
+		}
+		b = append(b, c.was...)
 	}
-	b = append(b, c.was...)
 	if !fits {
 		b = t.appendBelow(b, c.local+"  "+c.peer, "")
 	}
@@ -156,14 +179,20 @@ func (t *Text) appendRow(b []byte, c *row) []byte {
 
 // appendBelow starts a new line of the same record.
 func (t *Text) appendBelow(b []byte, s, color string) []byte {
-	room := 0
+	b = t.appendLines(append(b, '\n'), s, color)
+	return b[:len(b)-1]
+}
+
+// appendLines appends whole lines, indented as those of a record.
+func (t *Text) appendLines(b []byte, s, color string) []byte {
+	room, indent := 0, t.indent()
 	if t.opt.Width > 0 {
-		room = max(t.opt.Width-under, 1)
+		room = max(t.opt.Width-indent, 1)
 	}
 	for _, line := range wrap(s, room) {
-		b = append(b, '\n')
-		b = append(b, spaces(under)...)
+		b = append(b, spaces(indent)...)
 		b = append(b, t.paint(color, line)...)
+		b = append(b, '\n')
 	}
 	return b
 }
@@ -175,6 +204,13 @@ func (t *Text) appendHeader(b []byte) []byte {
 	t.header = true
 	var h []byte
 	h = pad(h, "TIME", timeWidth)
+	if t.stacked("", wasWidth) {
+		b = append(b, t.paint(bold, string(h)+"DIR")...)
+		for _, line := range []string{"PROCESS  WAS", "LOCAL  PEER", "WHY"} {
+			b = t.appendBelow(b, line, bold)
+		}
+		return append(b, '\n')
+	}
 	h = pad(h, "DIR", dirWidth)
 	h = pad(h, "PROCESS", processWidth)
 	at := before(processWidth, t.local, t.peer)
@@ -204,16 +240,19 @@ func (t *Text) appendDay(b []byte, when time.Time) []byte {
 		return b
 	}
 	t.day = day
-	b = append(b, t.paint(bold, "-- "+day)...)
-	return append(b, '\n')
+	for _, line := range wrap("-- "+day, t.opt.Width) {
+		b = append(b, t.paint(bold, line)...)
+		b = append(b, '\n')
+	}
+	return b
 }
 
 // appendNote explains a mark of the PROCESS column where it is first seen.
-func (t *Text) appendNote(b []byte, r *event.Reset) []byte {
+func (t *Text) appendNote(b []byte, owner *event.Process, proven, none bool) []byte {
 	which, note := 0, "(? after a name: remembered, not proven, to hold the connection)"
 	switch {
-	case r.Owner != nil && !r.OwnerProven:
-	case r.Owner == nil && !noProcess(r):
+	case owner != nil && !proven:
+	case owner == nil && !none:
 		which, note = 1, "(? as process: which one holds or held the socket is not known)"
 	default:
 		return b
@@ -222,7 +261,7 @@ func (t *Text) appendNote(b []byte, r *event.Reset) []byte {
 		return b
 	}
 	t.noted[which] = true
-	return append(t.appendBelow(b[:len(b)-1], note, dim), '\n')
+	return t.appendLines(b, note, dim)
 }
 
 // Flush does nothing: every record is written at once. Counts wait for the end

@@ -28,7 +28,7 @@ func TestTextGolden(t *testing.T) {
 	berlin := time.FixedZone("CET", 3600)
 	for name, opt := range map[string]TextOptions{
 		"text-file": {}, "text-160": {Width: 160}, "text-120": {Width: 120},
-		"text-80": {Width: 80}, "text-color": {Width: 160, Color: true, Location: berlin},
+		"text-80": {Width: 80}, "text-40": {Width: 40}, "text-color": {Width: 160, Color: true, Location: berlin},
 	} {
 		t.Run(name, func(t *testing.T) { golden(t, name, render(t, opt, samples()...)) })
 	}
@@ -56,12 +56,18 @@ func checkLines(t *testing.T, out []byte, width int) {
 	}
 }
 
-// No terminal is too narrow to survive, though the fixed columns are cut by
-// none: below 80 columns the terminal wraps them.
+// No terminal is too narrow to survive, and from 20 columns on no line of a
+// record is wider.
 func TestTextNarrow(t *testing.T) {
 	for width := 1; width < 80; width++ {
-		out := render(t, TextOptions{Width: width}, append(samples(), hostile(evil))...)
-		checkLines(t, out, 0)
+		storm := squall()
+		storm.Owner = hostile(evil).r.Owner
+		bound := width
+		if width < 20 {
+			bound = 0
+		}
+		checkLines(t, render(t, TextOptions{Width: width}, append(samples(), hostile(evil))...), bound)
+		checkLines(t, []byte(story(t, TextOptions{Width: width}, storm)), bound)
 		var sum bytes.Buffer
 		s := session()
 		if err := NewText(&sum, TextOptions{Width: width}).Summary(&s); err != nil {

@@ -43,9 +43,32 @@ func noProcess(r *event.Reset) bool {
 func stormNoProcess(s *event.Storm) bool {
 	switch s.Cause {
 	case "closed-port", "gone-connection", "firewall-reject", "reset-to-nobody":
-		return s.Owner == nil
+		return s.Owner == nil && len(s.Others) == 0
 	}
 	return false
+}
+
+// stormProcess is the PROCESS column of a count, escaped, and what the second
+// line says of the process.
+func stormProcess(s *told, room int) (column, second string) {
+	switch {
+	case s.Owner != nil && (s.processes > 1 || s.many):
+		mark, more := "", ""
+		if !s.OwnerProven {
+			mark = "?"
+		}
+		if s.many {
+			more = "+"
+		}
+		return owner(s.Owner, mark+" ("+thousands(uint64(s.processes))+more+" processes)", room), ""
+	case s.Owner != nil:
+		return process(&event.Reset{Owner: s.Owner, OwnerProven: s.OwnerProven}, room), ""
+	case len(s.Others) > 0:
+		return "?", sentence("perhaps of " + several(s.Others))
+	case stormNoProcess(&s.Storm):
+		return "-", ""
+	}
+	return "?", ""
 }
 
 // processName is the process as the summary and the PROCESS column name it.
@@ -62,20 +85,28 @@ func processName(pid uint32, comm, label string) string {
 func process(r *event.Reset, width int) string {
 	switch {
 	case r.Owner != nil:
-		mark := ""
+		which := pid(r.Owner)
 		if !r.OwnerProven {
-			mark = "?"
+			which += "?"
 		}
-		name := fmt.Sprintf("%s[%d]%s", Escape(r.Owner.Comm, maxComm), r.Owner.PID, mark)
-		if room := width - columns(name) - 1; r.Owner.Label != "" && room >= 4 {
-			name += " " + Escape(label(r.Owner.Label, room), room)
-		}
-		return name
+		return owner(r.Owner, which, width)
 	case noProcess(r):
 		return "-"
 	default:
 		return "?"
 	}
+}
+
+func pid(p *event.Process) string { return "[" + strconv.FormatUint(uint64(p.PID), 10) + "]" }
+
+// owner is a process, or several of one name, with what it runs as far as there
+// is room.
+func owner(p *event.Process, which string, width int) string {
+	name := Escape(p.Comm, maxComm) + which
+	if room := width - columns(name) - 1; p.Label != "" && room >= 4 {
+		name += " " + Escape(label(p.Label, room), room)
+	}
+	return name
 }
 
 // label shortens what a process runs from its left: the packages before a
