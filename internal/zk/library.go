@@ -17,6 +17,7 @@ import (
 const (
 	maxDescriptors = 8192     // open files looked at
 	maxJars        = 1024     // archives looked into
+	maxLibraries   = 16       // of them that hold the library: what is unpacked is no part of maxRead
 	maxRead        = 96 << 20 // bytes read of files that the process chose
 	maxThreads     = 4096
 	maxSource      = 256
@@ -57,7 +58,7 @@ type findings struct {
 }
 
 func (f *findings) add(where, name string, r io.ReaderAt, size int64) {
-	if len(f.names) >= maxJars {
+	if len(f.names) >= maxJars || len(f.libraries) >= maxLibraries {
 		f.cut = true
 	}
 	if f.cut || f.names[name] {
