@@ -191,7 +191,7 @@ const (
 // PortKind is what a ZooKeeper server uses a port for.
 type PortKind string
 
-// Kinds of ports, as the configuration names them; empty where it is not known.
+// Kinds of ports, as the configuration names them.
 const (
 	PortClient       PortKind = "client"        // clientPort
 	PortSecureClient PortKind = "secure-client" // secureClientPort: TLS
@@ -233,7 +233,7 @@ type Server struct {
 // the server's answer.
 type Handshake string
 
-// Handshakes, as the library's code has them; empty where it was not read.
+// Handshakes, as the library's code has them.
 const (
 	HandshakeWaits Handshake = "waits" // it sends nothing until the answer is there
 	HandshakeEarly Handshake = "early" // it may send operations before (ZOOKEEPER-1702)
@@ -241,10 +241,10 @@ const (
 
 // Client is what is known of the ZooKeeper client library.
 type Client struct {
-	Version   string    `json:"version"`   // version of the client library; empty where unknown
-	Transport string    `json:"transport"` // nio, netty, c, go, python; empty where unknown
-	Source    string    `json:"source"`    // how version and transport are known
-	Handshake Handshake `json:"handshake"` // waits or early, read from the byte code of the Java NIO client, also of a vendor's build; empty where it was not read
+	Version   string     `json:"version"`   // version of the client library; empty where unknown
+	Transport string     `json:"transport"` // nio, netty, c, go, python; empty where unknown
+	Source    string     `json:"source"`    // how version and transport are known
+	Handshake *Handshake `json:"handshake"` // waits or early, read from the byte code of the Java NIO client, also of a vendor's build; null where it was not read
 }
 
 // Pause is a time in which a garbage collection stopped every thread of a JVM.
@@ -261,8 +261,9 @@ type ZooKeeper struct {
 	Server *Server `json:"server"` // the server at either end
 	Client *Client `json:"client"` // the client library, null where unknown
 
-	PortKind PortKind `json:"port_kind"` // what the server uses the port for; empty where that is not known
-	Pause    *Pause   `json:"gc_pause"`  // the longest garbage collection of the local JVM that was not over more than a minute before the reset; null where none is known
+	PortKind *PortKind `json:"port_kind"` // what the server uses the port for; null where that is not known
+
+	Pause *Pause `json:"gc_pause"` // the longest garbage collection of the local JVM that was not over more than a minute before the reset; null where none is known
 }
 
 // Reset is the finished record of one TCP reset.

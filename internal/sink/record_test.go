@@ -81,7 +81,7 @@ func samples() []sample {
 		Role: event.RoleClient,
 		Server: &event.Server{Address: late.Peer.Address, Port: 10245, Version: "3.4.13-6--1", Mode: "follower",
 			Outcome: event.OutcomeOK, AgeNS: int64(125 * time.Second)},
-		Client: &event.Client{Version: "3.4.6", Transport: "nio", Source: "fd -> zookeeper-3.4.6.jar: MANIFEST.MF", Handshake: event.HandshakeWaits},
+		Client: &event.Client{Version: "3.4.6", Transport: "nio", Source: "fd -> zookeeper-3.4.6.jar: MANIFEST.MF", Handshake: new(event.HandshakeWaits)},
 		Pause:  &event.Pause{Collector: "G1 full collection pauses", Start: at("2026-11-23T16:38:20.5Z"), DurationNS: 9.5e9},
 	}
 	late.Verdict = &event.Verdict{Rule: "late-data-at-close", Title: "Harmless: one at each close",
@@ -102,7 +102,7 @@ func samples() []sample {
 	six.Socket, six.State, six.Cause = event.SocketRequest, &request, "peer-reset-handshake"
 	six.ZooKeeper = &event.ZooKeeper{Role: event.RoleServer,
 		Server:   &event.Server{Address: six.Local.Address, Port: 2181, Outcome: event.OutcomeNotServing},
-		PortKind: event.PortSecureClient}
+		PortKind: new(event.PortSecureClient)}
 
 	timewait := "TIME_WAIT"
 	again := base("5", "2026-11-24T00:00:09Z", event.Sent, "192.168.1.143:52575", "192.168.2.171:10245")
@@ -138,8 +138,8 @@ func hostile(s string) sample {
 	r.Host, r.ID, r.Cause, r.Thread, r.Reason = s, s, s, &s, &s
 	r.ZooKeeper = &event.ZooKeeper{Role: event.RoleClient,
 		Server:   &event.Server{Version: s, Mode: s, Outcome: event.Outcome(s)},
-		Client:   &event.Client{Version: s, Transport: s, Source: s, Handshake: event.Handshake(s)},
-		PortKind: event.PortKind(s), Pause: &event.Pause{Collector: s, Start: r.Time}}
+		Client:   &event.Client{Version: s, Transport: s, Source: s, Handshake: new(event.Handshake(s))},
+		PortKind: new(event.PortKind(s)), Pause: &event.Pause{Collector: s, Start: r.Time}}
 	evilOne := event.Process{PID: 1, Comm: s, Label: s, Exe: s, Cmdline: s, Cgroup: s, ContainerID: s}
 	r.DropReason, r.Twin, r.TwinOwner, r.Others = &s, &s, &evilOne, []event.Process{evilOne, evilOne}
 	r.Actor = &event.Actor{Kind: event.ActorKind(s), Process: &evilOne}

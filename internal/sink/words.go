@@ -196,8 +196,8 @@ func zookeeperWords(z *event.ZooKeeper, at time.Time) string {
 		}
 		parts = append(parts, text)
 	}
-	if text, ok := portWords[z.PortKind]; ok {
-		parts = append(parts, text)
+	if z.PortKind != nil && portWords[*z.PortKind] != "" {
+		parts = append(parts, portWords[*z.PortKind])
 	}
 	if p := z.Pause; p != nil {
 		parts = append(parts, pauseWords(p, at))

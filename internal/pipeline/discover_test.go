@@ -143,9 +143,9 @@ func TestTwinLibrary(t *testing.T) {
 		twin *event.Process
 		want string
 	}{
-		{"server", &event.ZooKeeper{Role: event.RoleServer, PortKind: event.PortClient}, &event.Process{PID: 7, StartBoot: 8}, "3.4.5"},
+		{"server", &event.ZooKeeper{Role: event.RoleServer, PortKind: new(event.PortClient)}, &event.Process{PID: 7, StartBoot: 8}, "3.4.5"},
 		{"another process", &event.ZooKeeper{Role: event.RoleServer}, &event.Process{PID: 7, StartBoot: 9}, ""},
-		{"members", &event.ZooKeeper{Role: event.RoleServer, PortKind: event.PortQuorum}, &event.Process{PID: 7, StartBoot: 8}, ""},
+		{"members", &event.ZooKeeper{Role: event.RoleServer, PortKind: new(event.PortQuorum)}, &event.Process{PID: 7, StartBoot: 8}, ""},
 		{"elsewhere", &event.ZooKeeper{Role: event.RoleServer}, nil, ""},
 		{"a client's own record", &event.ZooKeeper{Role: event.RoleClient}, &event.Process{PID: 7, StartBoot: 8}, ""},
 	} {
