@@ -216,7 +216,7 @@ enum storm_shape {
 
 struct storm_key {
 	__u64 owner_start_ns;
-	__u8 peer_addr[16]; /* all zero: several (the map was full) */
+	__u8 peer_addr[16]; /* all zero, or ::ffff:0.0.0.0: several (the map was full) */
 	__u32 owner_tgid;
 	__u32 netns;
 	__u32 flags;
@@ -249,9 +249,27 @@ struct storm {
 	__s32 exit_code;
 	__u16 peer_port; /* of the first */
 	__u16 pad;
-	/* In storms_kind: how many entries the kind has in storms and storms_any. */
+	/* In storms_kind: how many entries the kind has in storms and storms_any,
+	 * and the remote address and the port of its first reset. */
 	__u32 entries;
 	__u32 entries_any;
+	__u8 peer_addr[16];
+	__u16 local_port;
+	__u16 connected_port;
+	__u32 pad_addr;
+};
+
+/* The resets of one process that were counted in doubt: whoever closes the
+ * socket confirms it, or does not. */
+struct doubt_key {
+	__u64 start_ns;
+	__u32 tgid;
+	__u32 side; /* of storm_key */
+};
+
+struct doubted {
+	__u64 counted;
+	__u64 confirmed;
 };
 
 struct cidr {
@@ -279,12 +297,14 @@ struct filter {
 
 #define HOOKS 5 /* enum reset_hook, from 1 */
 
-/* counters: per CPU and hook; seen = filtered + lost + aggregated + submitted. */
+/* counters: per CPU and hook; seen = filtered + joined + lost + aggregated +
+ * submitted. joined: counted at first, and then found to be no reset. */
 struct counters {
 	__u64 seen[HOOKS];
 	__u64 filtered[HOOKS];
 	__u64 lost[HOOKS];
 	__u64 aggregated[HOOKS];
+	__u64 joined[HOOKS];
 	__u64 submitted[HOOKS];
 	__u64 recovered[HOOKS];
 	__u64 dropped; /* hits of kfree_skb, whatever the segment */

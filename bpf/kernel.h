@@ -45,6 +45,7 @@ enum {
 	BPF_F_CLONE = 1U << 9,
 	BPF_SK_STORAGE_GET_F_CREATE = 1U << 0,
 	BPF_RB_NO_WAKEUP = 1U << 0,
+	BPF_RB_AVAIL_DATA = 0,
 };
 
 /* include/net/tcp_states.h: the numbers are ABI (ss, /proc/net/tcp). */

@@ -15,7 +15,8 @@ struct sock_owner {
 	u8 doubt;
 	u8 active;
 	u8 passive;
-	u8 pad[6];
+	u8 counted; /* 1 + storm_side: a reset of it was counted in doubt */
+	u8 pad[5];
 };
 
 struct {
@@ -73,9 +74,10 @@ struct {
 	__type(value, u32);
 } own_probes SEC(".maps");
 
+#define EVENTS_BYTES (4 << 20)
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
+	__uint(max_entries, EVENTS_BYTES);
 } events SEC(".maps");
 
 struct {
@@ -96,9 +98,13 @@ struct busy {
 	u32 answered_seq;
 	u32 answered_ports;
 	u32 states_recovered; /* state changes that the shadow program took */
-	/* The socket whose received reset was told last: where it was none, the send
-	 * that shows it follows at once, and must be told too. */
+	/* The socket whose received reset was told, or counted, last: where it was
+	 * none, the send that shows it follows at once. It must be told too, or the
+	 * count be taken back. */
 	u64 told_sk;
+	u64 counted_sk;
+	u32 counted_place; /* its draft */
+	u32 pad;
 };
 
 /* What each CPU is in the middle of. */
@@ -117,6 +123,17 @@ struct draft {
 	struct storm_key key;
 	struct storm_key kind; /* the key without remote address and port */
 	struct storm storm;
+	u32 counted_in; /* enum counted_in */
+	u32 pad;
+};
+
+/* Which map a draft was counted in. */
+enum counted_in {
+	COUNTED_NOWHERE,
+	COUNTED_STORM,
+	COUNTED_ANY,
+	COUNTED_KIND,
+	COUNTED_REST,
 };
 
 struct {
@@ -137,8 +154,9 @@ struct {
 	__type(value, struct storm);
 } storms SEC(".maps");
 
-/* What storms has no room for, without the remote address. */
-#define STORMS_ANY 1024
+/* What storms has no room for, without the port, or without the remote address:
+ * whichever differs from that of the kind's first reset. */
+#define STORMS_ANY 2048
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, STORMS_ANY);
@@ -146,11 +164,11 @@ struct {
 	__type(value, struct storm);
 } storms_any SEC(".maps");
 
-/* What that has no room for, also without the port. Every kind that is counted
+/* What that has no room for, without both. Every kind that is counted
  * has an entry here, which tells how many it has in the two others. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 8192);
 	__type(key, struct storm_key);
 	__type(value, struct storm);
 } storms_kind SEC(".maps");
@@ -162,6 +180,18 @@ struct {
 	__type(key, struct storm_key);
 	__type(value, struct storm);
 } storms_rest SEC(".maps");
+
+/* Counted in doubt, by the owner that is stored. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct doubt_key);
+	__type(value, struct doubted);
+} storm_doubts SEC(".maps");
+
+/* 1: storm_doubts may hold something; while 0, closing a socket costs nothing. */
+u32 storm_doubts_open = 0;
+u32 pad_doubts = 0;
 
 /* Entries made on each storm_side; user space sets a side to 0 when it takes it. */
 struct entries {

@@ -97,7 +97,7 @@ static __always_inline void fill_key(struct storm_key *k, const struct reset_eve
 	k->owner_tgid = e->owner.tgid;
 	__builtin_memcpy(k->peer_addr, e->peer_addr, 16);
 	k->netns = e->netns;
-	k->flags = e->flags & ~(RESET_DOUBT | RESET_RECOVERED | RESET_NAT);
+	k->flags = e->flags & ~(RESET_RECOVERED | RESET_NAT);
 	/* the port of the side that was connected to; the other's is one of thousands */
 	if (e->flags & RESET_ACTIVE_OPEN || e->state == TCP_SYN_SENT)
 		k->peer_port = e->peer_port;
@@ -138,6 +138,10 @@ static __always_inline struct storm *storm_of(void *map, struct storm_key *key, 
 	d->storm.pad = 0;
 	d->storm.entries = 0;
 	d->storm.entries_any = 0;
+	__builtin_memcpy(d->storm.peer_addr, d->key.peer_addr, 16);
+	d->storm.local_port = d->key.local_port;
+	d->storm.connected_port = d->key.peer_port;
+	d->storm.pad_addr = 0;
 	__sync_fetch_and_add(&storms_made, 1);
 	/* another CPU may be first: then its entry serves */
 	if (!bpf_map_update_elem(map, key, &d->storm, BPF_NOEXIST)) {
@@ -156,6 +160,23 @@ static __always_inline bool add_to(struct storm *s, u64 now)
 	return true;
 }
 
+/* any_address takes the remote address out of a key, and leaves its family. */
+static __always_inline void any_address(struct storm_key *k)
+{
+	static const u8 mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	if (!__builtin_memcmp(k->peer_addr, mapped, 12))
+		__builtin_memset(k->peer_addr + 12, 0, 4);
+	else
+		__builtin_memset(k->peer_addr, 0, 16);
+}
+
+static __always_inline void any_port(struct storm_key *k)
+{
+	k->local_port = 0;
+	k->peer_port = 0;
+}
+
 /* kind_of finds the entry of all resets that differ only in remote address and
  * port; first: it is made for this one. NULL: no room. */
 static __always_inline struct storm *kind_of(struct draft *d, bool *first)
@@ -164,9 +185,8 @@ static __always_inline struct storm *kind_of(struct draft *d, bool *first)
 	struct storm *s;
 
 	d->kind = d->key;
-	__builtin_memset(d->kind.peer_addr, 0, 16);
-	d->kind.local_port = 0;
-	d->kind.peer_port = 0;
+	any_address(&d->kind);
+	any_port(&d->kind);
 	s = storm_of(&storms_kind, &d->kind, d, &made, &used);
 	*first = made;
 	return s;
@@ -197,27 +217,103 @@ static __always_inline struct storm *own_storm(struct draft *d, struct storm *ki
 }
 
 /* aggregate counts a reset that has no storm yet: in one of its own, else
- * without the remote address, else also without the port, else only what it is. */
-static __always_inline bool aggregate(struct draft *d, struct storm *kind)
+ * without the port, or the remote address, that is another one each time, else
+ * without both, else only what it is. */
+static __always_inline u32 aggregate(struct draft *d, struct storm *kind)
 {
 	u32 nobody = 0;
 	u64 now = d->event.time_ns;
 	struct storm *s;
 
 	if (has_room(kind) && add_to(own_storm(d, kind), now))
-		return true;
-	__builtin_memset(d->key.peer_addr, 0, 16);
+		return COUNTED_STORM;
+	/* many addresses at one port, or else many ports */
+	if (kind && kind->local_port == d->key.local_port && kind->connected_port == d->key.peer_port)
+		any_address(&d->key);
+	else
+		any_port(&d->key);
 	s = bpf_map_lookup_elem(&storms_any, &d->key);
 	if (!s && may_grow(kind ? kind->entries_any : 0, used_0.any + used_1.any, STORMS_ANY))
 		s = storm_of(&storms_any, &d->key, d, kind ? &kind->entries_any : &nobody,
 			     d->key.side ? &used_1.any : &used_0.any);
-	if (add_to(s, now) || add_to(kind, now))
-		return true;
+	if (add_to(s, now))
+		return COUNTED_ANY;
+	if (add_to(kind, now))
+		return COUNTED_KIND;
 	d->kind.owner_tgid = 0;
 	d->kind.owner_start_ns = 0;
 	d->kind.netns = 0;
 	__builtin_memset(&d->event.owner, 0, sizeof(d->event.owner));
-	return add_to(storm_of(&storms_rest, &d->kind, d, &nobody, &nobody), now);
+	return add_to(storm_of(&storms_rest, &d->kind, d, &nobody, &nobody), now) ? COUNTED_REST : COUNTED_NOWHERE;
+}
+
+static __always_inline struct doubted *doubted_of(struct draft *d)
+{
+	struct doubt_key key = { .start_ns = d->key.owner_start_ns, .tgid = d->key.owner_tgid, .side = d->key.side };
+	struct doubted none = {}, *o = bpf_map_lookup_elem(&storm_doubts, &key);
+
+	if (o)
+		return o;
+	bpf_map_update_elem(&storm_doubts, &key, &none, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&storm_doubts, &key);
+}
+
+/* counted notes where the draft was counted, and asks whoever closes the socket
+ * to confirm a stored owner. Where there is no room to note that, nobody can. */
+static __always_inline void counted(struct draft *d, u8 hook, struct counters *c, struct sock_owner *s, u32 in)
+{
+	struct doubted *o;
+
+	d->counted_in = in;
+	if (in == COUNTED_NOWHERE) {
+		c->lost[hook]++;
+		return;
+	}
+	c->aggregated[hook]++;
+	if (!(d->key.flags & RESET_DOUBT) || in == COUNTED_REST)
+		return;
+	o = doubted_of(d);
+	if (!o)
+		return;
+	__sync_fetch_and_add(&o->counted, 1);
+	if (s)
+		s->counted = 1 + d->key.side;
+	if (!storm_doubts_open)
+		storm_doubts_open = 1;
+}
+
+/* uncount takes back a received reset that was none: tcp_reset ran, and the send
+ * that follows on the same socket says that no RST had come (KERNEL.md, hazard 4). */
+static __always_inline void uncount(struct busy *cpu, struct counters *c, struct sock_owner *s)
+{
+	u32 place = cpu->counted_place;
+	struct draft *d = bpf_map_lookup_elem(&drafts, &place);
+	struct storm *storm = NULL;
+	struct doubted *o;
+
+	cpu->counted_sk = 0;
+	if (!d)
+		return;
+	if (d->counted_in == COUNTED_STORM)
+		storm = bpf_map_lookup_elem(&storms, &d->key);
+	else if (d->counted_in == COUNTED_ANY)
+		storm = bpf_map_lookup_elem(&storms_any, &d->key);
+	else if (d->counted_in == COUNTED_KIND)
+		storm = bpf_map_lookup_elem(&storms_kind, &d->kind);
+	else if (d->counted_in == COUNTED_REST)
+		storm = bpf_map_lookup_elem(&storms_rest, &d->kind);
+	if (!storm)
+		return;
+	__sync_fetch_and_add(&storm->count, -1);
+	c->aggregated[HOOK_RECEIVE]--;
+	c->joined[HOOK_RECEIVE]++;
+	if (!(d->key.flags & RESET_DOUBT) || d->counted_in == COUNTED_REST)
+		return;
+	o = doubted_of(d);
+	if (o)
+		__sync_fetch_and_add(&o->counted, -1);
+	if (s)
+		s->counted = 0;
 }
 
 /* take spends one of a budget; who finds it spent writes nothing, so that a
@@ -268,28 +364,45 @@ static __always_inline bool tell(struct draft *d, u8 hook, struct counters *c, s
 	return false;
 }
 
+/* What finish is to do. */
+enum telling {
+	TELL_IF_ROOM, /* within the budgets */
+	TELL,	      /* whatever they say */
+	COUNT,
+};
+
+/* telling_of: a received reset that may be none is told only where there is room
+ * for the send as well that would say so. */
+static __always_inline u8 telling_of(const struct reset_event *e)
+{
+	const u32 room = 64 << 10; /* what other CPUs may take meanwhile */
+	bool gone = e->flags & RESET_DEAD || e->shutdown == SHUTDOWN_MASK;
+
+	return gone && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > EVENTS_BYTES - room ? COUNT : TELL_IF_ROOM;
+}
+
 /* finish tells the record, or counts it. It returns whether it told it. */
 static __always_inline bool finish(struct draft *d, u8 hook, struct counters *c, struct busy *cpu, struct sock_owner *s,
-				   bool must)
+				   u8 telling)
 {
 	struct reset_event *e = &d->event;
-	bool first = false;
+	bool first = false, must;
 	struct storm *storm;
 
 	e->time_ns = bpf_ktime_get_boot_ns();
 	e->cpu = bpf_get_smp_processor_id();
-	must = must || free_place(d);
+	must = telling == TELL || (telling == TELL_IF_ROOM && free_place(d));
 	if (must && tell(d, hook, c, cpu, s))
 		return true;
 	fill_key(&d->key, e);
 	storm = bpf_map_lookup_elem(&storms, &d->key);
 	if (storm) {
 		add_to(storm, e->time_ns);
-		c->aggregated[hook]++;
+		counted(d, hook, c, s, COUNTED_STORM);
 		return false;
 	}
 	storm = kind_of(d, &first);
-	if (!must) {
+	if (!must && telling != COUNT) {
 		if (first && take(&kind_used, kind_budget)) {
 			must = true;
 		} else if (has_room(storm) && take(&new_used, new_budget)) {
@@ -299,10 +412,7 @@ static __always_inline bool finish(struct draft *d, u8 hook, struct counters *c,
 		if (must && tell(d, hook, c, cpu, s))
 			return true;
 	}
-	if (aggregate(d, storm))
-		c->aggregated[hook]++;
-	else
-		c->lost[hook]++;
+	counted(d, hook, c, s, aggregate(d, storm));
 	return false;
 }
 

@@ -137,7 +137,7 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 		from_tombstone(e, &t);
 		read_nat(e, skb);
 	}
-	finish(d, HOOK_DROP, c, cpu, s, false);
+	finish(d, HOOK_DROP, c, cpu, s, TELL_IF_ROOM);
 	return 0;
 }
 
@@ -218,31 +218,92 @@ static __always_inline int rejected(struct net *net, struct sk_buff *old, u32 at
 	if (!d)
 		return 0;
 	read_nat(&d->event, old);
-	finish(d, HOOK_FIREWALL, c, cpu, NULL, false);
+	finish(d, HOOK_FIREWALL, c, cpu, NULL, TELL_IF_ROOM);
 	return 0;
 }
 
-/* Both since 5.10: (net, sk, oldskb, hook). */
+static __always_inline int rejected4(struct net *net, struct sk_buff *old, u64 place)
+{
+	u32 at = BPF_CORE_READ(old, network_header);
+	u8 ihl = 0;
+
+	bpf_probe_read_kernel(&ihl, 1, BPF_CORE_READ(old, head) + at);
+	return rejected(net, old, at + (ihl & 15) * 4, place);
+}
+
+static __always_inline int rejected6(struct net *net, struct sk_buff *old, u64 place)
+{
+	u32 at = BPF_CORE_READ(old, network_header), walked = BPF_CORE_READ(old, transport_header);
+	u8 next = 0;
+
+	bpf_probe_read_kernel(&next, 1, BPF_CORE_READ(old, head) + at + 6);
+	return rejected(net, old, next == IPPROTO_TCP ? at + 40 : walked, place);
+}
+
+/* Both functions since 5.10: (net, sk, oldskb, hook). */
 SEC("fentry/nf_send_reset")
 int reject4__nf_send_reset(u64 *ctx)
 {
-	struct sk_buff *old = (struct sk_buff *)ctx[2];
-	u32 net = BPF_CORE_READ(old, network_header);
-	u8 ihl = 0;
-
-	bpf_probe_read_kernel(&ihl, 1, BPF_CORE_READ(old, head) + net);
-	return rejected((struct net *)ctx[0], old, net + (ihl & 15) * 4, ctx[3]);
+	return rejected4((struct net *)ctx[0], (struct sk_buff *)ctx[2], ctx[3]);
 }
 
 SEC("fentry/nf_send_reset6")
 int reject6__nf_send_reset6(u64 *ctx)
 {
-	struct sk_buff *old = (struct sk_buff *)ctx[2];
-	u32 net = BPF_CORE_READ(old, network_header), at = BPF_CORE_READ(old, transport_header);
-	u8 next = 0;
+	return rejected6((struct net *)ctx[0], (struct sk_buff *)ctx[2], ctx[3]);
+}
 
-	bpf_probe_read_kernel(&next, 1, BPF_CORE_READ(old, head) + net + 6);
-	return rejected((struct net *)ctx[0], old, next == IPPROTO_TCP ? net + 40 : at, ctx[3]);
+/* One object serves all architectures: the kernel's own types tell which
+ * registers there are (internal/probe/attach.go, registersKnown). */
+struct pt_regs___amd64_arguments {
+	unsigned long di, dx, cx;
+} __attribute__((preserve_access_index));
+
+struct pt_regs___arm64_arguments {
+	u64 regs[31];
+} __attribute__((preserve_access_index));
+
+struct reject {
+	struct net *net;
+	struct sk_buff *old;
+	u64 place;
+};
+
+static __always_inline bool arguments(struct reject *r, void *ctx)
+{
+	struct pt_regs___amd64_arguments *amd64 = ctx;
+	struct pt_regs___arm64_arguments *arm64 = ctx;
+
+	if (bpf_core_field_exists(amd64->di)) {
+		r->net = (struct net *)BPF_CORE_READ(amd64, di);
+		r->old = (struct sk_buff *)BPF_CORE_READ(amd64, dx);
+		r->place = BPF_CORE_READ(amd64, cx);
+		return true;
+	}
+	if (bpf_core_field_exists(arm64->regs)) {
+		r->net = (struct net *)BPF_CORE_READ(arm64, regs[0]);
+		r->old = (struct sk_buff *)BPF_CORE_READ(arm64, regs[2]);
+		r->place = BPF_CORE_READ(arm64, regs[3]);
+		return true;
+	}
+	return false;
+}
+
+/* where the kernel has kprobes and no fentry */
+SEC("kprobe/nf_send_reset")
+int kprobe4__nf_send_reset(void *ctx)
+{
+	struct reject r;
+
+	return arguments(&r, ctx) ? rejected4(r.net, r.old, r.place) : 0;
+}
+
+SEC("kprobe/nf_send_reset6")
+int kprobe6__nf_send_reset6(void *ctx)
+{
+	struct reject r;
+
+	return arguments(&r, ctx) ? rejected6(r.net, r.old, r.place) : 0;
 }
 
 /* A netfilter rule's RST leaves without a socket and without having arrived
@@ -282,7 +343,7 @@ int tp_btf__net_dev_queue(u64 *ctx)
 	if (!d)
 		return 0;
 	read_nat(&d->event, skb);
-	finish(d, HOOK_FIREWALL, c, cpu, NULL, false);
+	finish(d, HOOK_FIREWALL, c, cpu, NULL, TELL_IF_ROOM);
 	return 0;
 }
 

@@ -135,6 +135,8 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
 	}
 	/* the kernel never answers a RST with a RST */
 	joins = tp && skb && state == TCP_CLOSE;
+	if (joins && cpu->counted_sk == (u64)sk)
+		uncount(cpu, c, s);
 	if (!admit(c, &t, HOOK_SEND, joins))
 		return 0;
 	if (s && s->owner.tgid == self_tgid) {
@@ -166,7 +168,7 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		if (skb)
 			read_nat(e, skb);
 	}
-	finish(d, HOOK_SEND, c, cpu, s, joins && cpu->told_sk == (u64)sk);
+	finish(d, HOOK_SEND, c, cpu, s, joins && cpu->told_sk == (u64)sk ? TELL : TELL_IF_ROOM);
 	return 0;
 }
 
@@ -206,7 +208,14 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		from_storage(&d->event, s);
 		doubt(&d->event);
 	}
-	cpu->told_sk = finish(d, HOOK_RECEIVE, c, cpu, s, false) ? (u64)sk : 0;
+	cpu->counted_sk = 0;
+	cpu->told_sk = 0;
+	if (finish(d, HOOK_RECEIVE, c, cpu, s, telling_of(&d->event))) {
+		cpu->told_sk = (u64)sk;
+	} else {
+		cpu->counted_sk = (u64)sk;
+		cpu->counted_place = extra & RESET_RECOVERED ? HOOK_RECEIVE + HOOKS : HOOK_RECEIVE;
+	}
 	return 0;
 }
 
@@ -452,6 +461,20 @@ int shadow__inet_sock_set_state(u64 *ctx)
 	return state_change(ctx);
 }
 
+/* confirm: the owner under which a reset was counted closes the socket itself. */
+static __always_inline void confirm(struct sock_owner *s, struct task_struct *task)
+{
+	struct doubt_key key = { .start_ns = s->owner.start_ns, .tgid = s->owner.tgid, .side = s->counted - 1 };
+	struct doubted *o;
+
+	s->counted = 0;
+	if (task->tgid != key.tgid || task->group_leader->start_boottime != key.start_ns)
+		return;
+	o = bpf_map_lookup_elem(&storm_doubts, &key);
+	if (o)
+		__sync_fetch_and_add(&o->confirmed, 1);
+}
+
 /* Whoever closes a socket in doubt tells: this runs in the closer's context
  * with the lock owned, also long after a RST has put the socket to CLOSE. */
 SEC("tp_btf/tcp_destroy_sock")
@@ -463,13 +486,17 @@ int tp_btf__tcp_destroy_sock(u64 *ctx)
 	struct sock_owner *s;
 	struct counters *c;
 
-	if (doubts_made == doubts_done)
+	if (doubts_made == doubts_done && !storm_doubts_open)
 		return 0;
 	s = bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
-	if (!s || !s->doubt)
+	if (!s || !(s->doubt || s->counted))
 		return 0;
 	task = acting_task(sk);
 	if (!task || onlooker(task))
+		return 0;
+	if (s->counted)
+		confirm(s, task);
+	if (!s->doubt)
 		return 0;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {

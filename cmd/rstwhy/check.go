@@ -62,12 +62,15 @@ allow and what is lost without the others, and detaches again. It traces nothing
 --prove provokes each cause of a reset on this kernel, with processes and in
 network namespaces of its own, and compares what rstwhy tells with the truth that
 it knows: cause, process, who acted, what the reset did. It takes less than 20
-seconds, touches no interface, port, firewall rule or sysctl of the host, loads no
-kernel module and leaves nothing behind; a cause that it cannot provoke here
-within these limits is "not provable here". It needs root.
+seconds; what a slow or busy host does not finish in that time is "not finished",
+with what it waited for, and says nothing about rstwhy. The proof touches no
+interface, port, firewall rule or sysctl of the host, loads no kernel module and
+leaves nothing behind; a cause that it cannot provoke here within these limits is
+"not provable here". It needs root.
 
-Exit status: 0 every required hook can be attached (--prove: and nothing failed),
-1 --prove failed, 3 a required hook cannot be attached.`,
+Exit status: 0 every required hook can be attached (--prove: and everything that
+can be proved here was), 1 --prove failed, 3 a required hook cannot be attached, 4
+--prove was not finished in time, and nothing failed.`,
 		Example: `  rstwhy check                what works on this host
   rstwhy check --prove        show it, with resets of its own making`,
 		Args: noArgs,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,6 +79,101 @@ func faultScan(t *testing.T, bin string) {
 	if status != exitOK || told == 0 || told+counted != ended {
 		t.Errorf("--pid: status %d, %d told and %d counted of %d\n%s", status, told, counted, ended, &mine.stderr)
 	}
+}
+
+// faultFalseReceives: data come to sockets that were shut down both ways, so that
+// tcp_receive_reset fires at the server's end without a RST. None may be told or
+// counted as received there, however many there are.
+func faultFalseReceives(t *testing.T, bin string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, rate := range []string{"2000", "0"} {
+		r := cliTrace(t, bin, "-o", "json", "--no-probe", "--max-rate", rate)
+		l, err := lab.PrepareLoad(ctx, lab.Shut, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		ns := netnsOf(t, l.PID())
+		made, err := l.Run()
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1500 * time.Millisecond)
+		status, resets, sums := r.finish(t)
+		storms := stormsOf(t, r.stdout.Bytes())
+		a := exact(t, resets, sums)
+		none, sent := uint64(0), uint64(0)
+		for _, x := range resets {
+			if x.NetNS == ns && x.Local.Port == lab.LoadPort && x.Direction == event.Received {
+				none++
+			}
+		}
+		for _, s := range storms {
+			if s.NetNS == ns && s.LocalPort == lab.LoadPort && s.Direction == event.Received {
+				none += s.Count
+			}
+			if s.NetNS == ns && s.LocalPort == lab.LoadPort && s.Direction == event.Sent {
+				sent += s.Count
+			}
+		}
+		t.Logf("--max-rate %s: %d RSTs sent, %d counted as sent, %d received at the wrong end; account %+v", rate, made.Resets, sent, none, a)
+		if status != exitOK || none > 0 || a.Joined < made.Resets-a.Lost {
+			t.Errorf("status %d\n%s", status, &r.stderr)
+		}
+	}
+}
+
+// faultPrefork: the listener's process never holds the connections that its
+// worker accepted. It may be a candidate for their resets, and not the owner.
+func faultPrefork(t *testing.T, bin string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	r := cliTrace(t, bin, "-o", "json", "--no-probe")
+	l, err := lab.PrepareLoad(ctx, lab.Prefork, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	made, err := l.Run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1500 * time.Millisecond)
+	status, resets, sums := r.finish(t)
+	exact(t, resets, sums)
+	master, candidate := uint32(l.PID()), uint64(0)
+	for _, x := range resets {
+		// before accept() it is the listener's
+		if x.Direction == event.Received && x.Cause != "peer-reset-before-accept" && x.Local.Port == lab.LoadPort && x.Owner != nil && x.Owner.PID == master {
+			t.Fatalf("the listener's process is named: %+v", x)
+		}
+	}
+	for _, s := range stormsOf(t, r.stdout.Bytes()) {
+		if s.LocalPort != lab.LoadPort || s.Direction != event.Received || s.Cause == "peer-reset-before-accept" {
+			continue
+		}
+		if s.Owner != nil && s.Owner.PID == master {
+			t.Errorf("the listener's process is named: %+v", s)
+		}
+		if len(s.Others) > 0 && s.Others[0].PID == master {
+			candidate += s.Count
+		}
+	}
+	t.Logf("%d resets; %d counted with the listener's process as a candidate", made.Resets, candidate)
+	if status != exitOK || candidate == 0 {
+		t.Errorf("status %d\n%s", status, &r.stderr)
+	}
+}
+
+// netnsOf is the inode number of a process's network namespace.
+func netnsOf(t *testing.T, pid int) uint32 {
+	t.Helper()
+	info, err := os.Stat(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint32(info.Sys().(*syscall.Stat_t).Ino)
 }
 
 // resetsOf counts the resets of one direction that have the process as their

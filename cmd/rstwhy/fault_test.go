@@ -37,7 +37,8 @@ func TestFaults(t *testing.T) {
 		{"ring buffer full", faultRing}, {"processes gone", faultGone}, {"hostile names", faultNames},
 		{"pid reused", faultPIDReuse}, {"disk full", faultDisk}, {"file size limit", faultFileLimit},
 		{"rotation", faultRotation}, {"summaries meanwhile", faultSummaries}, {"output closed", faultClosed},
-		{"ready file", faultReadyFile}, {"second tracer", faultSecond}, {"port scan", faultScan}, {"tombstones evicted", faultTombstones},
+		{"ready file", faultReadyFile}, {"second tracer", faultSecond}, {"port scan", faultScan},
+		{"storm of data after shutdown", faultFalseReceives}, {"storm at a prefork server", faultPrefork}, {"tombstones evicted", faultTombstones},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			began := time.Now()

@@ -49,7 +49,6 @@ type live struct {
 	seed     uint64
 	random   *rand.Rand
 	firewall bool
-	skip     map[string]bool
 	mu       sync.Mutex
 	truths   []lab.Truth
 }
@@ -62,23 +61,17 @@ type live struct {
 // RSTWHY_LIVE_SEED repeats an order, RSTWHY_LIVE_ROUNDS sets how often each
 // scenario runs (10 make thousands of resets), RSTWHY_LIVE_ONLY (a substring)
 // which ones. RSTWHY_LIVE_FIREWALL=1 runs the tracer with --firewall.
-// RSTWHY_WRITE_DOCS=1 writes docs/accuracy.md. RSTWHY_LIVE_SKIP names fields of
-// lab.Field ("twin,nat") whose findings are only counted, and hooks ("drop")
-// whose truths are left out, for a tracer that is still being built.
+// RSTWHY_WRITE_DOCS=1 writes docs/accuracy.md.
 func TestLive(t *testing.T) {
 	needRoot(t)
 	seed := fromEnvironment(t, "RSTWHY_LIVE_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("RSTWHY_LIVE_SEED=%d repeats this order", seed)
 	binary := buildTracer(t)
-	skip := map[string]bool{}
-	for f := range strings.SplitSeq(os.Getenv("RSTWHY_LIVE_SKIP"), ",") {
-		skip[f] = true
-	}
 	// Hooks see the whole host. A flood of somebody else's resets overflows the
 	// ring, which the account tells; then nothing can be judged.
 	const tries = 3
 	for try := 1; ; try++ {
-		s := &live{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, uint64(try))), skip: skip, firewall: os.Getenv("RSTWHY_LIVE_FIREWALL") == "1"}
+		s := &live{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, uint64(try))), firewall: os.Getenv("RSTWHY_LIVE_FIREWALL") == "1"}
 		if s.session(binary, try < tries) {
 			return
 		}
@@ -172,7 +165,7 @@ func (s *live) add(truths []lab.Truth, err error) {
 		s.t.Error(err)
 	}
 	for _, t := range truths {
-		if t.Firewall && !s.firewall || s.skip[string(t.Hook)] {
+		if t.Firewall && !s.firewall {
 			continue
 		}
 		s.truths = append(s.truths, t)

@@ -18,11 +18,15 @@ var version = "unknown"
 
 // Exit statuses.
 const (
-	exitOK      = 0
-	exitFailure = 1 // something failed; what was asked was not done
-	exitUsage   = 2 // the command line is wrong
-	exitHook    = 3 // a required hook could not be attached
+	exitOK         = 0
+	exitFailure    = 1 // something failed; what was asked was not done
+	exitUsage      = 2 // the command line is wrong
+	exitHook       = 3 // a required hook could not be attached
+	exitUnfinished = 4 // check --prove had no time for everything, and what it had time for is right
 )
+
+// errUnfinished says that time was over.
+var errUnfinished = errors.New("not finished in time")
 
 // usageError marks errors of the command line.
 type usageError struct{ err error }
@@ -47,11 +51,19 @@ func run(args []string) int {
 	if err.Error() != "" {
 		fmt.Fprintf(os.Stderr, "rstwhy: %v\n", err)
 	}
+	return exitStatus(err)
+}
+
+func exitStatus(err error) int {
 	switch {
+	case err == nil:
+		return exitOK
 	case errors.As(err, new(usageError)), isCobraUsage(err):
 		return exitUsage
 	case errors.Is(err, probe.ErrRequiredHook):
 		return exitHook
+	case errors.Is(err, errUnfinished):
+		return exitUnfinished
 	}
 	return exitFailure
 }
@@ -69,7 +81,8 @@ func newRootCommand() *cobra.Command {
 process that owns the connection, and says in plain words why it happened.
 
 Exit status: 0 success (also after SIGINT or SIGTERM), 1 failure, 2 wrong
-command line, 3 a required kernel hook could not be attached.`,
+command line, 3 a required kernel hook could not be attached, 4 the host was too
+slow for a proof (check --prove).`,
 		Version:           version,
 		SilenceUsage:      true,
 		SilenceErrors:     true,

@@ -88,8 +88,10 @@ type proof struct {
 	kernel *lab.Kernel
 	mu     sync.Mutex
 	truths []lab.Truth
+	time   time.Duration     // for all scenarios
 	left   map[string]string // scenario: why it cannot be run here
-	failed map[string]string // scenario: why it did not run through
+	late   map[string]string // scenario: what it waited for when time was over
+	failed map[string]string // scenario: why else it did not run through
 	resets []event.Reset
 	storms []event.Storm
 	over   int // records beyond proveRecords
@@ -125,7 +127,7 @@ func runProve(ctx context.Context, w io.Writer, output string) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	started := time.Now()
-	p := &proof{left: map[string]string{}, failed: map[string]string{}}
+	p := newProof(proveTime)
 	if err := p.run(ctx); err != nil {
 		return withCapabilities(err)
 	}
@@ -134,10 +136,11 @@ func runProve(ctx context.Context, w io.Writer, output string) error {
 	if err := rep.print(w, output); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	if !rep.OK {
-		return silently{errors.New("the proof failed")} // the report has said what
-	}
-	return nil
+	return rep.err()
+}
+
+func newProof(time time.Duration) *proof {
+	return &proof{time: time, left: map[string]string{}, late: map[string]string{}, failed: map[string]string{}}
 }
 
 func (p *proof) run(ctx context.Context) (err error) {
@@ -160,7 +163,7 @@ func (p *proof) run(ctx context.Context) (err error) {
 		return fmt.Errorf("read the network namespace: %w", err)
 	}
 	p.home = uint32(st.Ino)
-	ctx, cancel := context.WithTimeout(ctx, proveTime)
+	ctx, cancel := context.WithTimeout(ctx, p.time)
 	defer cancel()
 	traceCtx, stopTrace := context.WithCancel(context.Background())
 	defer stopTrace()
@@ -234,13 +237,16 @@ func (p *proof) scenario(ctx context.Context, i int) {
 		return
 	}
 	if ctx.Err() != nil {
-		p.note(p.failed, id, fmt.Sprintf("not run: %s were over", proveTime))
+		p.note(p.late, id, fmt.Sprintf("not begun: those before it took all of the %v", p.time))
 		return
 	}
+	began := time.Now()
 	truths, err := s.Run(ctx, p.lab, place)
 	switch {
 	case errors.Is(err, lab.ErrUnavailable):
 		p.note(p.left, id, firstLine(err))
+	case err != nil && (lab.NotInTime(err) || ctx.Err() != nil):
+		p.note(p.late, id, fmt.Sprintf("cut off after %.1f s: %s", time.Since(began).Seconds(), firstLine(err)))
 	case err != nil:
 		p.note(p.failed, id, firstLine(err))
 	}

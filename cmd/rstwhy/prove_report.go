@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -24,6 +25,7 @@ const (
 	provePass    proveResult = "pass"
 	proveFail    proveResult = "fail"
 	proveNotHere proveResult = "not-provable"
+	proveLate    proveResult = "not-finished" // the host was too slow
 )
 
 // proveReport is what check --prove prints as JSON.
@@ -33,7 +35,7 @@ type proveReport struct {
 	Host       string     `json:"host"`
 	Kernel     string     `json:"kernel"`
 	DurationMS int64      `json:"duration_ms"`
-	OK         bool       `json:"ok"`      // nothing failed
+	OK         bool       `json:"ok"`      // nothing failed, and everything was finished
 	Storm      bool       `json:"storm"`   // others made so many resets meanwhile that not each was told one by one
 	Counted    int        `json:"counted"` // of the expected resets, those told as counts only
 	Rows       []proveRow `json:"rows"`
@@ -91,11 +93,18 @@ func (p *proof) report() *proveReport {
 		if f.Field == lab.EffectField && f.Reset != nil && f.Reset.Effect != nil && *f.Reset.Effect == event.EffectUnknown {
 			continue
 		}
+		if len(p.late) > 0 && notKnown(&f) && r.Result != proveFail {
+			r.Result = proveLate
+			continue
+		}
 		r.Result = proveFail
 	}
 	if sure, of := lab.Sure(p.truths, p.resets); of > 0 && sure == 0 {
 		r := row(event.Received, diagnose.ResetNotSentHere)
-		r.Result, r.Why = proveFail, append(r.Why, "none was told as such")
+		r.Why = append(r.Why, "none was told as such")
+		if r.Result = proveFail; len(p.late) > 0 { // others, on which it may depend, were cut off
+			r.Result = proveLate
+		}
 	}
 	rep.Storm, rep.Counted = len(p.storms) > 0, counted
 	p.addUnprovable(row)
@@ -103,15 +112,34 @@ func (p *proof) report() *proveReport {
 		r := row("", "scenario "+id)
 		r.Result, r.Why = proveFail, append(r.Why, p.failed[id])
 	}
+	for _, id := range slices.Sorted(maps.Keys(p.late)) {
+		if r := row("", "scenario "+id); r.Result == "" {
+			r.Result = proveLate
+			r.Why = append(r.Why, p.late[id])
+		}
+	}
 	if p.over > 0 {
 		r := row("", "records")
 		r.Result, r.Why = proveFail, []string{fmt.Sprintf("others made %d resets meanwhile, too many to compare: run it again", p.over)}
 	}
 	for _, k := range slices.Sorted(maps.Keys(rows)) {
-		rep.OK = rep.OK && rows[k].Result != proveFail
+		rep.OK = rep.OK && rows[k].Result != proveFail && rows[k].Result != proveLate
 		rep.Rows = append(rep.Rows, *rows[k])
 	}
 	return rep
+}
+
+// notKnown tells that a finding is about something that rstwhy did not tell, and
+// not about a falsehood. It has deadlines too, and a host that is too slow for
+// the scenarios makes it miss them.
+func notKnown(f *lab.Finding) bool {
+	switch f.Field {
+	case lab.Missing, lab.UnknownOwner:
+		return true
+	case lab.TwinField:
+		return f.Reset.Twin == nil
+	}
+	return false
 }
 
 // addUnprovable adds the causes that nothing here could provoke, and why.
@@ -129,14 +157,32 @@ func (p *proof) addUnprovable(row func(event.Direction, string) *proveRow) {
 			continue
 		}
 		r.Result = proveNotHere
-		if why := unprovable[c.ID]; why != "" {
+		switch why := unprovable[c.ID]; {
+		case why != "":
 			r.Why = []string{why}
-		} else {
+		case len(p.late) > 0:
+			r.Result = proveLate
+			r.Why = append(r.Why, "not provoked: its scenario is among those that were not finished, or cannot be run here")
+		default:
 			r.Why = slices.Clone(lacks)
 		}
 	}
 	r := row("", "out of memory (ended_by oom)")
 	r.Result, r.Why = proveNotHere, []string{"the kernel's out-of-memory killer is not provoked on your host"}
+}
+
+// err is what the command ends with; the report has said what it is about.
+func (r *proveReport) err() error {
+	has := func(want proveResult) bool {
+		return slices.ContainsFunc(r.Rows, func(row proveRow) bool { return row.Result == want })
+	}
+	switch {
+	case has(proveFail):
+		return silently{errors.New("the proof failed")}
+	case has(proveLate):
+		return silently{errUnfinished}
+	}
+	return nil
 }
 
 func (r *proveReport) print(w io.Writer, output string) error {
@@ -151,17 +197,23 @@ func (r *proveReport) print(w io.Writer, output string) error {
 	count := map[proveResult]int{}
 	for _, row := range r.Rows {
 		count[row.Result]++
-		result := map[proveResult]string{provePass: "pass", proveFail: "FAIL", proveNotHere: "not provable here"}[row.Result]
+		result := map[proveResult]string{provePass: "pass", proveFail: "FAIL", proveNotHere: "not provable here", proveLate: "not finished"}[row.Result]
 		add("%-9s %-30s %8d %5d %5d  %s", row.Direction, row.Cause, row.Expected, row.Seen, row.Right, result)
 		for _, why := range row.Why {
 			add("          %s", sink.Escape(why, 300))
 		}
 	}
-	add("Kernel %s, %.1f s: %d passed, %d failed, %d not provable here.", sink.Escape(r.Kernel, 100), float64(r.DurationMS)/1000, count[provePass], count[proveFail], count[proveNotHere])
+	add("Kernel %s, %.1f s: %d passed, %d failed, %d not finished, %d not provable here.", sink.Escape(r.Kernel, 100), float64(r.DurationMS)/1000,
+		count[provePass], count[proveFail], count[proveLate], count[proveNotHere])
 	if r.Storm {
 		add("Others made a storm of resets meanwhile, and %d of these were told as counts only.", r.Counted)
 	}
+	if count[proveLate] > 0 {
+		add("This host was too slow, or too busy, for what says \"not finished\": the proof is bounded in time. Of these nothing is known. Run it again in a quiet time; if it is neither slow nor busy, please report it with this table.")
+	}
 	switch {
+	case count[proveFail] == 0 && count[proveLate] > 0:
+		add("rstwhy told the truth wherever it says pass.")
 	case !r.OK && r.Storm:
 		add("Run it again in a quiet time before you believe what says FAIL.")
 	case r.OK:

@@ -90,7 +90,7 @@ func TestProve(t *testing.T) {
 	passed := 0
 	for _, r := range rep.Rows {
 		switch {
-		case r.Result == proveFail:
+		case r.Result == proveFail, r.Result == proveLate:
 			t.Errorf("%s %s: expected %d, seen %d, right %d: %s", r.Direction, r.Cause, r.Expected, r.Seen, r.Right, strings.Join(r.Why, "\n  "))
 		case r.Result == provePass && (r.Expected == 0 || r.Right != r.Expected && len(r.Why) == 0 && !rep.Storm):
 			t.Errorf("passed without proof: %+v", r)
@@ -138,6 +138,40 @@ func TestProveKilled(t *testing.T) {
 	}
 }
 
+// TestProveTooSlow: what a host is too slow for is not finished, whether it was
+// cut off or never begun, and no falsehood of rstwhy's. The time is cut to what
+// no host can do the slowest scenarios in.
+func TestProveTooSlow(t *testing.T) {
+	needRoot(t)
+	if testing.Short() {
+		t.Skip("takes seven seconds")
+	}
+	for _, limit := range []time.Duration{time.Nanosecond, 1500 * time.Millisecond} {
+		p := newProof(limit)
+		if err := p.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		rep := p.report()
+		if got := exitStatus(rep.err()); got != exitUnfinished || rep.OK {
+			t.Errorf("in %v: status %d, ok %t", limit, got, rep.OK)
+		}
+		if why := p.late["keepalive-timeout"]; !strings.HasPrefix(why, "cut off after ") && !strings.HasPrefix(why, "not begun: ") {
+			t.Errorf("in %v: keepalive-timeout, which takes longer: %q", limit, why)
+		}
+		if limit == time.Nanosecond && len(p.truths) > 0 {
+			t.Errorf("in no time at all: %d resets were made", len(p.truths))
+		}
+		for _, r := range rep.Rows {
+			if r.Result == proveFail {
+				t.Errorf("in %v: %s %s failed: %q", limit, r.Direction, r.Cause, r.Why)
+			}
+			if r.Result != provePass && len(r.Why) == 0 {
+				t.Errorf("in %v, no reason: %+v", limit, r)
+			}
+		}
+	}
+}
+
 // TestProofs: each is a scenario, and none runs on the host's own loopback.
 func TestProofs(t *testing.T) {
 	for _, f := range proofs {
@@ -158,16 +192,22 @@ func TestProofs(t *testing.T) {
 func TestProveReport(t *testing.T) {
 	l := &lab.Lab{}
 	truth := lab.Truth{Scenario: "s", Cause: "linger-zero", Direction: event.Sent, Socket: event.SocketFull}
+	wrong := event.Reset{Direction: event.Sent, Cause: "closed-port", Socket: event.SocketFull}
+	slow := map[string]string{"x/y": "cut off after 2.0 s"}
 	for _, tt := range []struct {
-		name string
-		p    *proof
-		ok   bool
-		want string
+		name   string
+		p      *proof
+		status int
+		want   string
 	}{
-		{"missing", &proof{lab: l, truths: []lab.Truth{truth}}, false, "s: missing record"},
-		{"a scenario that broke", &proof{lab: l, failed: map[string]string{"x/y": "no\x1b[31m"}}, false, `no\x1b[31m`},
-		{"nothing possible", &proof{lab: l, left: map[string]string{"x/y": "no TUN"}}, true, "x/y: no TUN"},
-		{"flood", &proof{lab: l, over: 3}, false, "3 resets"},
+		{"missing", &proof{lab: l, truths: []lab.Truth{truth}}, exitFailure, "s: missing record"},
+		{"a scenario that broke", &proof{lab: l, failed: map[string]string{"x/y": "no\x1b[31m"}}, exitFailure, `no\x1b[31m`},
+		{"nothing possible", &proof{lab: l, left: map[string]string{"x/y": "no TUN"}}, exitOK, "x/y: no TUN"},
+		{"flood", &proof{lab: l, over: 3}, exitFailure, "3 resets"},
+		{"too slow", &proof{lab: l, late: slow}, exitUnfinished, "cut off after 2.0 s"},
+		{"too slow, and missing", &proof{lab: l, late: slow, truths: []lab.Truth{truth}}, exitUnfinished, "0 failed"},
+		{"too slow, and wrong", &proof{lab: l, late: slow, truths: []lab.Truth{truth}, resets: []event.Reset{wrong}}, exitFailure, "cause closed-port, not linger-zero"},
+		{"too slow, and broke", &proof{lab: l, late: slow, failed: map[string]string{"x/z": "no"}}, exitFailure, "1 failed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rep := tt.p.report()
@@ -175,8 +215,11 @@ func TestProveReport(t *testing.T) {
 			if err := errors.Join(rep.print(&text, "text"), rep.print(&lines, "json")); err != nil {
 				t.Fatal(err)
 			}
-			if rep.OK != tt.ok || !strings.Contains(text.String(), tt.want) {
-				t.Errorf("ok %t, want %t with %q:\n%s", rep.OK, tt.ok, tt.want, text.String())
+			if got := exitStatus(rep.err()); got != tt.status || rep.OK != (got == exitOK) || !strings.Contains(text.String(), tt.want) {
+				t.Errorf("status %d, ok %t, want %d with %q:\n%s", got, rep.OK, tt.status, tt.want, text.String())
+			}
+			if blames := strings.Contains(text.String(), "please report it with this table") && strings.Contains(text.String(), "rstwhy was wrong"); blames != (tt.status == exitFailure) {
+				t.Errorf("blames rstwhy: %t\n%s", blames, text.String())
 			}
 			var back proveReport
 			if err := json.Unmarshal(lines.Bytes(), &back); err != nil {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -96,7 +95,7 @@ once in about five minutes, one connection at a time. --no-probe turns it off.`,
 	fs.UintSliceVar(&f.zkPorts, "zk-port", []uint{2181}, "port that local processes reach ZooKeeper servers on (repeatable)")
 	fs.BoolVar(&f.noProbe, "no-probe", false, "never connect to a ZooKeeper server")
 	fs.BoolVar(&f.firewall, "firewall", false, "see resets that netfilter rules make (REJECT with tcp-reset); its hook runs for every packet sent")
-	fs.Uint32Var(&f.rate, "max-rate", 2000, "about how many resets a second are told one by one; the rest is counted by kind (0: no limit)")
+	fs.Uint32Var(&f.rate, "max-rate", usualRate, "about how many resets a second are told one by one; the rest is counted by kind (0: no limit)")
 	fs.Uint64VarP(&f.count, "count", "c", 0, "end after this many resets (0: no limit)")
 	fs.DurationVar(&f.duration, "duration", 0, "end after this time (30s, 5m; 0: no limit)")
 	fs.DurationVar(&f.interval, "interval", 0, "print a summary of each interval too (1m; at least 1s; 0: none); SIGUSR1 asks for one at once")
@@ -143,9 +142,7 @@ func (f *traceFlags) run(stdout io.Writer) error {
 	}
 	ctx, stop := f.signals(&opts)
 	defer stop()
-	// Half of what the runtime would let grow before it collects: an always-on
-	// tracer is judged by its memory, and spends little time on it.
-	debug.SetGCPercent(50)
+	f.boundMemory()
 	err = pipeline.Live(ctx, opts)
 	if err != nil {
 		return withCapabilities(err)

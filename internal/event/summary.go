@@ -76,12 +76,12 @@ const (
 // CounterCheck holds a counter of the kernel against what rstwhy saw in the
 // same network namespace and time.
 type CounterCheck struct {
-	NetNS       uint32 `json:"netns"`       // inode number of the network namespace
+	NetNS       uint32 `json:"netns"`       // inode number of the network namespace; 0: of none in particular
 	Counter     string `json:"counter"`     // as in /proc/net/snmp and /proc/net/netstat: OutRsts, EstabResets, EmbryonicRsts, TCPAbortOnClose ...
 	Kernel      int64  `json:"kernel"`      // by how much the kernel's counter grew
 	Seen        int64  `json:"seen"`        // how many of the resets seen must have counted there
-	Agree       bool   `json:"agree"`       // the difference is none, or is of a kind that the counter allows
-	Explanation string `json:"explanation"` // what the counter also counts, or the likely source of the difference; empty where there is none
+	Agree       *bool  `json:"agree"`       // the difference is none, or is of a kind that the counter allows; null: not compared
+	Explanation string `json:"explanation"` // what the counter also counts, the likely source of the difference, or why it was not compared; empty where there is nothing to say
 }
 
 // Gap is a time in which a hook was not attached.

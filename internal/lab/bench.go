@@ -79,6 +79,16 @@ func (l *Lab) Close() {
 	l.kept = nil
 }
 
+// forget disowns the processes of a script that was cut off: nobody can tell the
+// truth about what they did.
+func (l *Lab) forget(pids []int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, pid := range pids {
+		delete(l.pids, pid)
+	}
+}
+
 func (l *Lab) comm(role string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,10 +107,16 @@ type Bench struct {
 	ctx     context.Context
 	place   Place
 	workers []*Worker
+	pids    []int    // of the workers and of what they forked
 	undo    []func() // run after the workers have gone
 	wires   []*speaker
 	private []*Worker // holders of network namespaces of this bench alone
 	home    *Worker   // in a network namespace of this bench alone; nil: the place's
+}
+
+func (b *Bench) remember(pid int) {
+	b.lab.remember(pid)
+	b.pids = append(b.pids, pid)
 }
 
 // side names the two ends of a link.
@@ -140,7 +156,7 @@ func (b *Bench) worker(role string, s side) *Worker {
 			fail("%w", err)
 		}
 		w.Addr = map[Place]string{IPv4: "127.0.0.1", IPv6: "::1", Mapped: "127.0.0.1"}[b.place]
-		b.lab.remember(w.PID)
+		b.remember(w.PID)
 		b.workers = append(b.workers, w)
 	}
 	return w
@@ -220,6 +236,9 @@ func (b *Bench) spawnFrom(parent *Worker, comm string, fd int, cloneFlags ...int
 	}
 	parent.mu.Lock()
 	defer parent.mu.Unlock()
+	if err := b.ctx.Err(); err != nil {
+		fail("start %s: %w", comm, err)
+	}
 	r := parent.callWith(command{Op: "spawn", FD: fd, Str: comm, Num: []int{flags}}, far)
 	w := &Worker{PID: r.N, Comm: comm, Addr: parent.Addr, ctx: b.ctx, conn: near, pidfd: -1}
 	b.workers = append(b.workers, w)
@@ -229,7 +248,7 @@ func (b *Bench) spawnFrom(parent *Worker, comm string, fd int, cloneFlags ...int
 	if err != nil {
 		fail("start %s: %w", comm, err)
 	}
-	b.lab.remember(w.PID)
+	b.remember(w.PID)
 	return w
 }
 
@@ -242,7 +261,7 @@ func (b *Bench) forkFrom(parent *Worker) *forked {
 	defer far.Close()
 	r := parent.callWith(command{Op: "fork"}, far)
 	f := &forked{child: r.N, parent: parent, conn: near, pidfd: -1}
-	b.lab.remember(f.child)
+	b.remember(f.child)
 	parent.kids = append(parent.kids, f)
 	if f.pidfd, err = unix.PidfdOpen(f.child, 0); err != nil {
 		fail("fork %s: %w", parent.Comm, err)

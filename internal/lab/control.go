@@ -24,6 +24,30 @@ const (
 	patience    = 8 * time.Second // for one command
 )
 
+// errNotInTime says that a script waited in vain.
+var errNotInTime = errors.New("not in time")
+
+// NotInTime tells that a scenario ended because what it waited for did not come
+// in time: before the end of its context, or of the lab's patience.
+func NotInTime(err error) bool {
+	return errors.Is(err, errNotInTime) || errors.Is(err, os.ErrDeadlineExceeded) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, unix.ETIMEDOUT)
+}
+
+// limit is when a wait that begins now is over.
+func limit(ctx context.Context) time.Time {
+	end := time.Now().Add(patience)
+	if d, ok := ctx.Deadline(); ok && d.Before(end) {
+		return d
+	}
+	return end
+}
+
+// overdue is the error of a wait for something that did not come.
+func overdue(began time.Time, format string, args ...any) error {
+	return fmt.Errorf("%s: %w, waited %v", fmt.Sprintf(format, args...), errNotInTime, time.Since(began).Round(time.Millisecond))
+}
+
 type command struct {
 	Op  string `json:"op"`
 	FD  int    `json:"fd"`
@@ -109,15 +133,15 @@ func (w *Worker) send(c command, fds ...int) error {
 
 // receive waits for the reply.
 func (w *Worker) receive() (r reply, err error) {
-	deadline := time.Now().Add(patience)
-	if d, ok := w.ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
-	if err := w.conn.SetReadDeadline(deadline); err != nil {
+	began := time.Now()
+	if err := w.conn.SetReadDeadline(limit(w.ctx)); err != nil {
 		return r, err
 	}
 	buf := make([]byte, maxMessage)
 	n, _, _, _, err := w.conn.ReadMsgUnix(buf, nil)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return r, overdue(began, "an answer")
+	}
 	if err != nil {
 		return r, err
 	}
@@ -155,24 +179,24 @@ func (w *Worker) doStr(op string, fd int, str string, num ...int) reply {
 // want runs a command that must fail with the given error.
 func (w *Worker) want(errno syscall.Errno, op string, fd int, str string, num ...int) {
 	if _, err := w.try(op, fd, str, num...); !errors.Is(err, errno) {
-		fail("%s: %s %s: got %v, want %v", w.Comm, op, str, err, errno)
+		fail("%s: %s %s: got %w, want %v", w.Comm, op, str, err, errno)
 	}
 }
 
 // signal kills by process descriptor, so that a reused pid is never hit.
-func (w *Worker) signal(s syscall.Signal) { killPidfd(w.pidfd, w.Comm, s) }
+func (w *Worker) signal(s syscall.Signal) { killPidfd(w.ctx, w.pidfd, w.Comm, s) }
 
-func killPidfd(pidfd int, name string, s syscall.Signal) {
+func killPidfd(ctx context.Context, pidfd int, name string, s syscall.Signal) {
 	if err := unix.PidfdSendSignal(pidfd, s, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		fail("signal %v to %s: %w", s, name, err)
 	}
-	awaitPidfd(pidfd, name)
+	awaitPidfd(ctx, pidfd, name)
 }
 
 // awaitPidfd waits until the process has exited.
-func awaitPidfd(pidfd int, name string) {
-	end := time.Now().Add(patience)
-	for time.Now().Before(end) {
+func awaitPidfd(ctx context.Context, pidfd int, name string) {
+	began := time.Now()
+	for end := limit(ctx); time.Now().Before(end); {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 100)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			fail("wait for %s: %w", name, err)
@@ -181,7 +205,7 @@ func awaitPidfd(pidfd int, name string) {
 			return
 		}
 	}
-	fail("%s did not exit in %v", name, patience)
+	fail("%w", overdue(began, "the exit of %s", name))
 }
 
 // exit ends the worker with a status.
@@ -189,7 +213,7 @@ func (w *Worker) exit(status int) {
 	if err := w.send(command{Op: "exit", Num: []int{status}}); err != nil {
 		fail("%s: exit: %w", w.Comm, err)
 	}
-	awaitPidfd(w.pidfd, w.Comm)
+	awaitPidfd(w.ctx, w.pidfd, w.Comm)
 	w.gone = true
 }
 

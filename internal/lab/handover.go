@@ -193,7 +193,7 @@ func (f *forked) call(nr uintptr, args ...uintptr) int {
 }
 
 func (f *forked) order(o *order) (int, error) {
-	if err := f.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := f.conn.SetDeadline(limit(f.parent.ctx)); err != nil {
 		return 0, err
 	}
 	if _, err := f.conn.Write(o.bytes()); err != nil {

@@ -144,6 +144,7 @@ func (s *Scenario) Prepare(ctx context.Context, l *Lab, place Place) (p *Prepare
 	b := l.bench(ctx, place)
 	defer func() {
 		if err != nil {
+			l.forget(b.pids)
 			b.close()
 			err = fmt.Errorf("lab: set up %s on %s: %w", s.ID, place, err)
 		}
@@ -156,6 +157,7 @@ func (s *Scenario) Prepare(ctx context.Context, l *Lab, place Place) (p *Prepare
 func (p *Prepared) Run() (truths []Truth, err error) {
 	defer func() {
 		if err != nil {
+			p.bench.lab.forget(p.bench.pids)
 			err = fmt.Errorf("lab: run %s on %s: %w", p.scenario.ID, p.bench.place, err)
 		}
 	}()

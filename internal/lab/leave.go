@@ -1,15 +1,27 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// tidyTime bounds how long the sockets of a script that was cut off may take to
+// go, all together.
+const tidyTime = time.Second
+
 // close takes every socket away without a packet and ends the processes. A
 // socket that several hold is in repair mode before the first of them closes.
 func (b *Bench) close() {
+	if b.ctx.Err() != nil { // a script that was cut off is tidied up all the same
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), tidyTime)
+		defer cancel()
+		for _, w := range b.workers {
+			w.ctx = ctx
+		}
+	}
 	for _, w := range b.workers {
 		w.vanish()
 	}

@@ -33,6 +33,8 @@ const (
 	Linger   LoadKind = "linger"   // connect, close with SO_LINGER 0: a reset sent, and received
 	Spread   LoadKind = "spread"   // Refused, over 1,000 addresses instead of 250
 	Scan     LoadKind = "scan"     // connect to 6,000 closed ports of one address, one after the other
+	Shut     LoadKind = "shut"     // connect, shut the server's end down both ways, send to it: a reset sent, and received by the client only
+	Prefork  LoadKind = "prefork"  // Linger to connections that a forked worker accepted: the listener's process never holds them
 	Dropped  LoadKind = "dropped"  // UDP packets that an nft rule drops, some 30,000 a second
 	DropTCP  LoadKind = "drop-tcp" // TCP segments without RST that it drops, as many
 	Hold     LoadKind = "hold"     // open connections, then wait

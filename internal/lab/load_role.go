@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +41,8 @@ var loads = map[LoadKind]func(*loader){
 	Linger:   (*loader).linger,
 	Spread:   (*loader).refuse,
 	Scan:     (*loader).scan,
+	Shut:     (*loader).shut,
+	Prefork:  (*loader).abort,
 	Dropped:  (*loader).dropUDP,
 	DropTCP:  (*loader).dropTCP,
 }
@@ -58,6 +62,9 @@ func load(s string) {
 
 func runLoad(kind LoadKind, arg string) (err error) {
 	defer catch(&err)
+	if kind == acceptor {
+		return accepts()
+	}
 	n, err := strconv.ParseInt(arg, 10, 64)
 	if err != nil {
 		return err
@@ -74,8 +81,13 @@ func runLoad(kind LoadKind, arg string) (err error) {
 	if !ok {
 		return fmt.Errorf("unknown load")
 	}
-	if kind == Churn {
+	switch kind {
+	case Churn:
 		go l.serve()
+	case Prefork:
+		if err := l.fork(); err != nil {
+			return err
+		}
 	}
 	if kind == Spread {
 		l.nets = 4
@@ -258,6 +270,45 @@ func (l *loader) linger() {
 	client, server := l.pair()
 	resetAndClose(client)
 	unix.Close(server)
+}
+
+// shut: data come to a socket that its process has shut down both ways.
+func (l *loader) shut() {
+	client, server := l.pair()
+	must("shutdown", unix.Shutdown(server, unix.SHUT_RDWR))
+	write(client, l.msg)
+	unix.Close(server)
+	unix.Close(client)
+}
+
+// acceptor is the worker of Prefork.
+const acceptor LoadKind = "accept"
+
+func (l *loader) fork() error {
+	listener := os.NewFile(uintptr(l.listener), "listener")
+	c := exec.Command("/proc/self/exe")
+	c.Args, c.ExtraFiles, c.Stderr = []string{"lab-load"}, []*os.File{listener}, os.Stderr
+	c.Env = append(os.Environ(), roleVariable+"=load "+string(acceptor)+" 0")
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // the signal comes when this thread ends
+	return c.Start()
+}
+
+// accepts takes connections from descriptor 3 and holds each until its reset.
+func accepts() error {
+	l := &loader{listener: 3}
+	b := make([]byte, 1)
+	for {
+		fd := l.accept()
+		_, _ = unix.Read(fd, b)
+		unix.Close(fd)
+	}
+}
+
+func (l *loader) abort() {
+	fd, err := l.dial(LoadPort)
+	must("connect", err)
+	resetAndClose(fd)
 }
 
 func resetAndClose(fd int) {

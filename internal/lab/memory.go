@@ -33,7 +33,7 @@ func outOfMemory(b *Bench) func() []Truth {
 		if err := w.send(command{Op: "eat", Num: []int{memoryLimit * 4}}); err != nil {
 			fail("%s: eat: %w", w.Comm, err)
 		}
-		awaitPidfd(w.pidfd, w.Comm)
+		awaitPidfd(w.ctx, w.pidfd, w.Comm)
 		w.gone = true
 		p.wasReset()
 		n := int(unix.SIGKILL)

@@ -101,15 +101,15 @@ func (w *Worker) look(local, peer netip.AddrPort) (r row) {
 
 // awaitRow waits until the socket is as wanted.
 func (w *Worker) awaitRow(local, peer netip.AddrPort, what string, ok func(row) bool) {
-	end := time.Now().Add(patience)
+	began := time.Now()
 	var r row
-	for time.Now().Before(end) {
+	for end := limit(w.ctx); time.Now().Before(end); {
 		if r = w.look(local, peer); ok(r) {
 			return
 		}
 		time.Sleep(time.Millisecond)
 	}
-	fail("socket %v to %v: not %s in %v: %+v", local, peer, what, patience, r)
+	fail("%w: %+v", overdue(began, "socket %v to %v: %s", local, peer, what), r)
 }
 
 // destroySocket does what ss -K does: SOCK_DESTROY of "local peer"

@@ -1,11 +1,14 @@
 package lab
 
 import (
+	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +37,7 @@ type segment struct {
 // into a TUN device of the bench's network namespace, and hears what the kernel
 // answers.
 type speaker struct {
+	ctx    context.Context
 	device *os.File
 	addr   netip.Addr     // its own
 	resets map[tuple4]int // RSTs of the kernel that it heard: a witness for the lab's own test
@@ -50,7 +54,7 @@ func (b *Bench) speaker() *speaker {
 	w := b.ownHome()
 	addrs := tunAddresses[b.place == IPv6 || b.place == Veth6]
 	near, far := netip.MustParseAddr(addrs[0]), netip.MustParseAddr(addrs[1])
-	s := &speaker{addr: far, resets: map[tuple4]int{}}
+	s := &speaker{ctx: b.ctx, addr: far, resets: map[tuple4]int{}}
 	var err error
 	if s.device, err = openTUN(w.PID); err != nil {
 		fail("TUN device: %w: %w", ErrUnavailable, err)
@@ -59,6 +63,9 @@ func (b *Bench) speaker() *speaker {
 	bits := map[bool]string{false: "/24", true: "/64"}[near.Is6()]
 	w.doStr("up", -1, tunDevice)
 	w.doStr("address", -1, tunDevice+" "+near.String()+bits)
+	if near.Is6() {
+		w.awaitRoute(near)
+	}
 	w.Addr = near.String()
 	b.wires = append(b.wires, s)
 	return s
@@ -97,6 +104,25 @@ func openTUN(pid int) (f *os.File, err error) {
 }
 
 // say writes one segment.
+// awaitRoute waits until packets to an IPv6 address are taken in: the kernel
+// makes its route in a work of its own (net/ipv6/addrconf.c: addrconf_dad_work),
+// and the speaker, unlike a kernel, sends each segment once.
+func (w *Worker) awaitRoute(addr netip.Addr) {
+	bits := addr.As16()
+	route := hex.EncodeToString(bits[:]) + " 80 "
+	began := time.Now()
+	for end := limit(w.ctx); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/ipv6_route", w.PID))
+		if err != nil {
+			fail("%s: routes: %w", w.Comm, err)
+		}
+		if strings.Contains(string(b), route) {
+			return
+		}
+	}
+	fail("%w", overdue(began, "a route to %v", addr))
+}
+
 func (s *speaker) say(g segment) {
 	if _, err := s.device.Write(g.packet()); err != nil {
 		fail("write a segment into the TUN device: %w", err)
@@ -111,15 +137,19 @@ func (s *speaker) note(g segment) {
 
 // hear waits for a segment of the kernel's.
 func (s *speaker) hear(what string, ok func(segment) bool) segment {
-	g, err := s.listen(patience, ok)
+	began := time.Now()
+	g, err := s.listen(limit(s.ctx), ok)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = overdue(began, "a segment")
+	}
 	if err != nil {
 		fail("no %s came from the kernel: %w", what, err)
 	}
 	return g
 }
 
-func (s *speaker) listen(wait time.Duration, ok func(segment) bool) (segment, error) {
-	if err := s.device.SetReadDeadline(time.Now().Add(wait)); err != nil {
+func (s *speaker) listen(until time.Time, ok func(segment) bool) (segment, error) {
+	if err := s.device.SetReadDeadline(until); err != nil {
 		return segment{}, err
 	}
 	for buf := make([]byte, 64<<10); ; {
@@ -138,7 +168,7 @@ func (s *speaker) listen(wait time.Duration, ok func(segment) bool) (segment, er
 
 // drain reads what the kernel has said so far, and a little longer.
 func (s *speaker) drain() {
-	if _, err := s.listen(30*time.Millisecond, func(segment) bool { return false }); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := s.listen(time.Now().Add(30*time.Millisecond), func(segment) bool { return false }); !errors.Is(err, os.ErrDeadlineExceeded) {
 		fail("read from the TUN device: %w", err)
 	}
 }

@@ -58,7 +58,8 @@ type Counters struct {
 	tracks map[uint32]*track
 	next   int
 	round  uint64
-	ended  bool // Detached was called
+	ended  bool  // Detached was called
+	unable error // why a namespace was not read, the latest
 }
 
 // NewCounters follows the namespaces that spaces finds.
@@ -73,9 +74,11 @@ func (c *Counters) Attaching() {
 	c.spaces.Scan()
 	for _, netns := range c.pick() {
 		var v values
-		if _, err := c.spaces.read(netns, &v); err == nil {
-			c.tracks[netns] = &track{startLo: v, startHi: v, endLo: v, endHi: v, began: time.Now(), read: time.Now(), ticks: c.spaces.now()}
+		if _, err := c.spaces.read(netns, &v); err != nil {
+			c.unable = err
+			continue
 		}
+		c.tracks[netns] = &track{startLo: v, startHi: v, endLo: v, endHi: v, began: time.Now(), read: time.Now(), ticks: c.spaces.now()}
 	}
 }
 
@@ -115,6 +118,7 @@ func (c *Counters) Round() {
 			now[netns] = v
 			continue
 		}
+		c.unable = err
 		c.spaces.Forget(netns)
 	}
 	after := c.seen()

@@ -16,7 +16,7 @@ const checksMax = 256
 type Losses struct {
 	Recursion uint64 // hits of the send hook that the kernel skipped
 	Blind     string // resets that the send hook cannot show on this kernel; empty: none
-	NoHits    bool   // hits are not known by namespace: OutRsts is not held against them
+	NoHits    string // why hits are not known by namespace, so that OutRsts is not held against them; empty: they are
 }
 
 // Checks holds the counters against what the hooks saw, up to the last reading.
@@ -46,8 +46,11 @@ func (c *Counters) Checks(lost Losses) []event.CounterCheck {
 			}
 		}
 	}
-	if c.seen != nil && !lost.NoHits {
+	if c.seen != nil {
 		all = append(all, c.unread()...)
+	}
+	if len(c.tracks) == 0 && len(all) == 0 {
+		all = append(all, c.unreadable())
 	}
 	slices.SortStableFunc(all, func(a, b event.CounterCheck) int { return cmp.Compare(rank(a), rank(b)) })
 	return all[:min(len(all), checksMax)]
@@ -58,8 +61,8 @@ func (c *Counters) unread() (all []event.CounterCheck) {
 	for netns, s := range c.seen() {
 		if c.tracks[netns] == nil && s.sends() > 0 {
 			all = append(all, event.CounterCheck{
-				NetNS: netns, Counter: "OutRsts", Seen: int64(s.sends()), Agree: true,
-				Explanation: "not compared: the namespace came and went, or could not be entered, before its counters were read",
+				NetNS: netns, Counter: "OutRsts", Seen: int64(s.sends()),
+				Explanation: notCompared + "the namespace came and went, or could not be entered, before its counters were read",
 			})
 		}
 	}
@@ -67,8 +70,26 @@ func (c *Counters) unread() (all []event.CounterCheck) {
 	return all
 }
 
+// unreadable tells, of rstwhy's own namespace, that no counter could be read.
+func (c *Counters) unreadable() event.CounterCheck {
+	why := "no network namespace was found"
+	if c.unable != nil {
+		why = c.unable.Error()
+	}
+	own, _ := Own() // 0: not known either
+	return event.CounterCheck{NetNS: own, Counter: "OutRsts", Explanation: notCompared + "the counters of no network namespace could be read: " + why}
+}
+
+// notCompared begins the explanation of every check whose Agree is nil.
+const notCompared = "not compared: "
+
+// rank puts what was not compared last: where the list is cut, it must not seem
+// that nothing was.
 func rank(c event.CounterCheck) int {
-	if c.Agree {
+	switch {
+	case c.Agree == nil:
+		return 2
+	case *c.Agree:
 		return 1
 	}
 	return 0
@@ -77,19 +98,18 @@ func rank(c event.CounterCheck) int {
 // check compares one counter; false where it has nothing to tell.
 func (t *track) check(i int, lost *Losses) (event.CounterCheck, bool) {
 	lo, hi := less(t.endLo[i], t.startHi[i]), less(t.endHi[i], t.startLo[i])
-	out := event.CounterCheck{Counter: counters[i].name, Kernel: int64(hi), Agree: true}
+	out := event.CounterCheck{Counter: counters[i].name, Kernel: int64(hi), Agree: new(true)}
 	switch counters[i].rule {
 	case exact:
-		if lost.NoHits {
-			return out, false
+		if lost.NoHits != "" {
+			out.Agree, out.Explanation = nil, notCompared+"what the hooks saw is not known by network namespace: "+lost.NoHits
+			break
 		}
 		t.exact(&out, i, lo, hi, lost)
 	case atLeast:
 		t.atLeast(&out, i, hi)
 	case alone:
-		if hi > 0 {
-			out.Explanation = counters[i].also
-		}
+		out.Agree, out.Explanation = nil, notCompared+"only the counter knows; "+counters[i].also
 	}
 	if out.Kernel == 0 && out.Seen == 0 {
 		return out, false
@@ -117,12 +137,12 @@ func (t *track) exact(out *event.CounterCheck, i int, lo, hi uint64, lost *Losse
 	case lo > seenHi:
 		t.unseen(out, lo-seenHi, lost)
 	case seenLo > hi:
-		out.Agree = false
+		out.Agree = new(false)
 		out.Explanation = fmt.Sprintf("%d more were seen than counted: likely IPv6 resets that found no route back, which the kernel does not count (net/ipv6/tcp_ipv6.c: tcp_v6_send_response)", seenLo-hi)
 	case hi != seenHi:
 		out.Explanation = fmt.Sprintf("%d within the moments in which hooks and counters were read or attached one after the other", distance(hi, seenHi))
 	}
-	if !out.Agree {
+	if !*out.Agree {
 		out.Explanation += "; counted by " + counters[i].where
 	}
 }
@@ -139,7 +159,7 @@ func (t *track) unseen(out *event.CounterCheck, missing uint64, lost *Losses) {
 	case lost.Blind != "":
 		out.Explanation = fmt.Sprintf("%d without an event: %s", missing, lost.Blind)
 	default:
-		out.Agree = false
+		out.Agree = new(false)
 		out.Explanation = fmt.Sprintf("%d were sent that no hook saw: likely they interrupted a task on top of which the kernel runs no BPF program (docs/known-issues.md)", missing)
 	}
 }
@@ -151,7 +171,7 @@ func (t *track) atLeast(out *event.CounterCheck, i int, hi uint64) {
 	out.Seen = int64(must)
 	switch {
 	case must > hi:
-		out.Agree = false
+		out.Agree = new(false)
 		out.Explanation = fmt.Sprintf("%d more were seen than counted: their state before the reset may have been another one; counted by %s", must-hi, counters[i].where)
 	case must < hi:
 		out.Explanation = counters[i].also + "; resets that were filtered, aggregated or lost are not among those seen"

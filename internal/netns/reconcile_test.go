@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"errors"
 	"maps"
 	"strings"
 	"testing"
@@ -71,6 +72,9 @@ func slotOf(name string) int {
 	panic(name)
 }
 
+// is tells that a counter was compared, with that result.
+func is(agree *bool, want bool) bool { return agree != nil && *agree == want }
+
 // TestExact: OutRsts against the hits, at the edges and beyond them.
 func TestExact(t *testing.T) {
 	edge := func(startLo, startHi, endLo, endHi, seenLo, seenHi uint64) track {
@@ -99,19 +103,19 @@ func TestExact(t *testing.T) {
 		{"gone", track{startLo: at("OutRsts", 10), startHi: at("OutRsts", 10), endLo: at("OutRsts", 12), endHi: at("OutRsts", 12), seenEndLo: 2, seenEndHi: 2, gone: true}, Losses{}, true, "cannot be reconciled"},
 	} {
 		got, ok := tt.track.check(slotOf("OutRsts"), &tt.lost)
-		if !ok || got.Agree != tt.agree || !strings.Contains(got.Explanation, tt.why) || (tt.why == "" && got.Explanation != "") {
+		if !ok || !is(got.Agree, tt.agree) || !strings.Contains(got.Explanation, tt.why) || (tt.why == "" && got.Explanation != "") {
 			t.Errorf("%s: %+v, want agree %v because %q", tt.name, got, tt.agree, tt.why)
 		}
 	}
 	failed := edge(10, 10, 15, 15, 3, 3)
 	failed.endHi[slotOf("TCPAbortFailed")] = 2
-	if got, _ := failed.check(slotOf("OutRsts"), &Losses{}); !got.Agree || !strings.Contains(got.Explanation, "no memory") {
+	if got, _ := failed.check(slotOf("OutRsts"), &Losses{}); !is(got.Agree, true) || !strings.Contains(got.Explanation, "no memory") {
 		t.Errorf("resets that could not be made: %+v", got)
 	}
 	lost := Losses{Recursion: 2}
 	for i, want := range []bool{true, false} { // one recursion miss explains one reset, not one of each namespace
 		tr := edge(10, 10, 12, 12, 0, 0)
-		if got, _ := tr.check(slotOf("OutRsts"), &lost); got.Agree != want {
+		if got, _ := tr.check(slotOf("OutRsts"), &lost); !is(got.Agree, want) {
 			t.Errorf("namespace %d: %+v", i, got)
 		}
 	}
@@ -122,19 +126,19 @@ func TestExact(t *testing.T) {
 func TestOthers(t *testing.T) {
 	tr := track{endLo: at("EstabResets", 5), endHi: at("EstabResets", 5), mustEnd: map[string]uint64{"EstabResets": 3}}
 	got, _ := tr.check(slotOf("EstabResets"), &Losses{})
-	if !got.Agree || got.Kernel != 5 || got.Seen != 3 || !strings.Contains(got.Explanation, "timed out without a reset") {
+	if !is(got.Agree, true) || got.Kernel != 5 || got.Seen != 3 || !strings.Contains(got.Explanation, "timed out without a reset") {
 		t.Errorf("more than seen: %+v", got)
 	}
 	tr.mustEnd["EstabResets"] = 6
-	if got, _ = tr.check(slotOf("EstabResets"), &Losses{}); got.Agree {
+	if got, _ = tr.check(slotOf("EstabResets"), &Losses{}); !is(got.Agree, false) {
 		t.Errorf("fewer than seen: %+v", got)
 	}
 	tr.mustStart = map[string]uint64{"EstabResets": 1}
-	if got, _ = tr.check(slotOf("EstabResets"), &Losses{}); !got.Agree || got.Explanation != "" {
+	if got, _ = tr.check(slotOf("EstabResets"), &Losses{}); !is(got.Agree, true) || got.Explanation != "" {
 		t.Errorf("as many as seen: %+v", got)
 	}
 	tr = track{endHi: at("TCPChallengeACK", 2)}
-	if got, ok := tr.check(slotOf("TCPChallengeACK"), &Losses{}); !ok || !got.Agree || !strings.Contains(got.Explanation, "challenge ACK") {
+	if got, ok := tr.check(slotOf("TCPChallengeACK"), &Losses{}); !ok || got.Agree != nil || !strings.HasPrefix(got.Explanation, notCompared) || !strings.Contains(got.Explanation, "challenge ACK") {
 		t.Errorf("only the counter knows: %+v", got)
 	}
 	if _, ok := tr.check(slotOf("TCPSYNChallenge"), &Losses{}); ok {
@@ -156,13 +160,44 @@ func TestReusedNumber(t *testing.T) {
 		seen := Seen{Hits: map[event.Hook]uint64{event.HookSend: 7}}
 		tr := c.begin(7, &v, seen, seen)
 		tr.endLo, tr.endHi, tr.seenEndLo, tr.seenEndHi = v, v, 7, 7
-		if got, _ := tr.check(slotOf("OutRsts"), &Losses{}); !got.Agree || got.Seen != 2 {
+		if got, _ := tr.check(slotOf("OutRsts"), &Losses{}); !is(got.Agree, true) || got.Seen != 2 {
 			t.Errorf("%s: %+v", name, got)
 		}
 		more := at("OutRsts", 9)
 		tr.endLo, tr.endHi = more, more
-		if got, _ := tr.check(slotOf("OutRsts"), &Losses{}); got.Agree {
+		if got, _ := tr.check(slotOf("OutRsts"), &Losses{}); !is(got.Agree, false) {
 			t.Errorf("%s, more counted than ever seen: %+v", name, got)
+		}
+	}
+}
+
+// TestNotCompared: what was not compared is neither in order nor in disorder,
+// and the reason is told.
+func TestNotCompared(t *testing.T) {
+	const netns = 7
+	grown := &track{endLo: at("OutRsts", 3), endHi: at("OutRsts", 3), seenEndLo: 3, seenEndHi: 3}
+	hits := map[uint32]Seen{netns: {Hits: map[event.Hook]uint64{event.HookSend: 3}}}
+	for _, tt := range []struct {
+		name   string
+		tracks map[uint32]*track
+		seen   map[uint32]Seen
+		unable error
+		lost   Losses
+		why    string
+	}{
+		{"came and went", nil, hits, nil, Losses{}, "came and went"},
+		{"hits not known", map[uint32]*track{netns: grown}, nil, nil, Losses{NoHits: "map is gone"}, "map is gone"},
+		{"nothing readable", nil, nil, errors.New("no /proc"), Losses{}, "no /proc"},
+		{"nothing found", nil, nil, nil, Losses{}, "no network namespace was found"},
+	} {
+		c := NewCounters(NewSpaces())
+		c.seen, c.unable = func() map[uint32]Seen { return tt.seen }, tt.unable
+		if tt.tracks != nil {
+			c.tracks = tt.tracks
+		}
+		got := c.Checks(tt.lost)
+		if len(got) != 1 || got[0].Agree != nil || got[0].Counter != "OutRsts" || !strings.HasPrefix(got[0].Explanation, notCompared) || !strings.Contains(got[0].Explanation, tt.why) {
+			t.Errorf("%s: %+v, want one that was not compared because %q", tt.name, got, tt.why)
 		}
 	}
 }

@@ -264,6 +264,8 @@ func TestNamesAreCached(t *testing.T) {
 	for i := range 1000 {
 		c.names(where{containerID: fmt.Sprintf("%064x", i)})
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if n := c.known.len(); n > nodeBurst+10 {
 		t.Errorf("%d look ups at once, more than %d", n, nodeBurst)
 	}

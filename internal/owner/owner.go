@@ -35,9 +35,12 @@ type Options struct {
 
 const (
 	defaultSize = 2048
-	// maxBytes bounds the strings kept for all processes: command lines of
-	// 64 KiB must not add up to the memory of the tracer.
-	maxBytes = 4 << 20
+	// maxBytes bounds what is kept of all processes: command lines of 64 KiB
+	// must not add up to the memory of the tracer. It is some 1,200 processes of
+	// the usual kind. One that lives and was forgotten is read again.
+	maxBytes = 1 << 20
+	// entryBytes is an entry without its strings, with its place in the cache.
+	entryBytes = 512
 	// freshFor is how long a reading is believed without looking again: a
 	// process may execute another program without changing pid or start time.
 	freshFor = time.Second
@@ -63,19 +66,15 @@ type key struct {
 // entry is what is known of one process. It is never changed once stored.
 type entry struct {
 	Snapshot
-	argv    []string  // unmasked, in memory only
+	args    string    // the command line, unmasked, with a NUL between arguments; in memory only
 	at      where     // what its cgroup path tells
 	checked time.Time // last look at /proc
 	gone    bool      // the process has ended: /proc can tell nothing any more
 }
 
 func (e *entry) weight() int {
-	n := 256 + len(e.Label) + len(e.Exe) + len(e.Cmdline) + len(e.Cgroup) + len(e.ContainerID) +
+	return entryBytes + len(e.args) + len(e.Label) + len(e.Exe) + len(e.Cmdline) + len(e.Cgroup) + len(e.ContainerID) +
 		len(e.ContainerName) + len(e.Pod) + len(e.PodNamespace) + 2*len(e.PodUID) + 2*len(e.Unit)
-	for _, a := range e.argv {
-		n += 16 + len(a)
-	}
-	return n
 }
 
 // Snapshot is what Complete fills in for one process, in the form that a
@@ -162,7 +161,8 @@ func (r *Resolver) Argv(pid uint32, startBoot uint64) []string {
 	if pid == 0 || startBoot == 0 {
 		return nil
 	}
-	return r.learn(pid, startBoot, "").argv
+	argv, _ := splitArgv(r.learn(pid, startBoot, "").args)
+	return argv
 }
 
 // Lookup gives what is remembered of the process. It reads nothing.
@@ -228,7 +228,7 @@ func (e *entry) keep(old *entry) {
 		return
 	}
 	if e.Cmdline == "" {
-		e.Cmdline, e.argv = old.Cmdline, old.argv
+		e.Cmdline, e.args = old.Cmdline, old.args
 		if e.Label == "" {
 			e.Label = old.Label
 		}

@@ -55,11 +55,13 @@ func (r *Resolver) readOnce(dir *procDir, pid uint32, start uint64) (*entry, err
 		return nil, errChanging
 	}
 	argv, cut := splitArgv(raw)
-	e := &entry{argv: argv, Snapshot: Snapshot{
+	// Clones, since a part of a string keeps the whole of it: here up to 64 KiB,
+	// and others keep name and label for long.
+	e := &entry{args: strings.Clone(strings.Join(argv, "\x00")), Snapshot: Snapshot{
 		PID:       pid,
 		StartBoot: start,
-		Comm:      clean(after.comm, maxComm),
-		Label:     clean(spaces.Replace(openLabel(exe, argv)), maxLabel),
+		Comm:      strings.Clone(clean(after.comm, maxComm)),
+		Label:     strings.Clone(clean(spaces.Replace(openLabel(exe, argv)), maxLabel)),
 		Exe:       clean(exe, maxExe),
 		Cmdline:   clean(spaces.Replace(maskArgv(argv, cut)), maxCmdline),
 	}}
@@ -77,10 +79,11 @@ func (r *Resolver) place(e *entry, groups string) {
 	if v2 == "" || v2 == "/" {
 		path = longest(all)
 	}
+	path = strings.Clone(path) // not with the twelve lines of cgroup v1 around it
 	e.Cgroup = clean(path, maxCgroup)
 	w := locate(path)
 	for _, p := range all {
-		other := locate(p)
+		other := locate(strings.Clone(p))
 		if w.unit == "" {
 			w.unit = other.unit
 		}

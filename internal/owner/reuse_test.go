@@ -3,7 +3,9 @@ package owner
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -177,4 +179,39 @@ func TestBounded(t *testing.T) {
 	if _, ok := big.Lookup(1, 100*nsPerTick); ok {
 		t.Error("nothing was given up")
 	}
+}
+
+// TestShortStringsStandAlone: the tallies of a session keep name and label of
+// thousands of processes, which must not keep their command lines with them.
+func TestShortStringsStandAlone(t *testing.T) {
+	const processes, long = 200, 60 << 10
+	f := newFakeProc(t)
+	r := f.resolver(0)
+	var kept [processes]struct{ comm, label string }
+	before := heap()
+	for i := range kept {
+		pid := uint32(i + 1)
+		f.process(pid, "python3", "python3\x00/opt/serve.py\x00"+strings.Repeat("x", long), 100)
+		p := event.Process{PID: pid, StartBoot: 100 * nsPerTick}
+		r.Complete(&p)
+		kept[i].comm, kept[i].label = p.Comm, p.Label
+	}
+	r = nil
+	grown := heap() - before
+	for _, k := range kept {
+		if k.comm != "python3" || k.label != "serve.py" {
+			t.Fatalf("%+v", k)
+		}
+	}
+	if grown > processes*long/4 {
+		t.Errorf("%d names and labels keep %d bytes", processes, grown)
+	}
+}
+
+// heap is what is reachable, in bytes.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"maps"
 	"runtime"
 	"time"
 
@@ -11,45 +12,15 @@ import (
 	"rstwhy/internal/probe"
 )
 
-// closers remembers who closed which socket, so that resets of a socket that
-// is already gone profit from what was learned. Bounded: the oldest half goes.
-type closers struct {
-	now, old map[uint64]closedBy
-}
-
-type closedBy struct {
-	owner  probe.Owner
-	single bool // the file had one reference at the reset
-}
-
-const closersMax = 8192
-
-func newClosers() closers { return closers{now: map[uint64]closedBy{}, old: map[uint64]closedBy{}} }
-
-func (c *closers) put(cookie uint64, v closedBy) {
-	if len(c.now) >= closersMax {
-		c.old, c.now = c.now, map[uint64]closedBy{}
-	}
-	c.now[cookie] = v
-}
-
-func (c *closers) get(cookie uint64) (closedBy, bool) {
-	v, ok := c.now[cookie]
-	if !ok {
-		v, ok = c.old[cookie]
-	}
-	return v, ok
-}
-
 // closer takes the news that a socket in doubt died in a process's context.
 func (s *session) closer(c *probe.CloserEvent) {
 	for _, p := range s.byCookie[c.Cookie] {
 		if !p.doubt || p.closer != nil || p.raw.TimeNs > c.TimeNs {
 			continue
 		}
-		o := c.Owner
-		p.closer, p.closerP = &o, s.complete(&o)
-		s.closers.put(c.Cookie, closedBy{o, probe.SingleReference(&p.raw)})
+		o := s.closers.share(&c.Owner)
+		p.closer, p.closerP = o, s.complete(o)
+		s.closers.put(c.Cookie, closedBy{o, probe.SingleReference(&p.raw)}, c.TimeNs)
 	}
 }
 
@@ -71,6 +42,12 @@ func (s *session) complete(o *probe.Owner) *event.Process {
 	}
 	s.known[*o] = described{p, now}
 	return p
+}
+
+// undescribe forgets the descriptions that are too old to be used: processes
+// that reset once each would pile up to knownMax.
+func (s *session) undescribe(now time.Time) {
+	maps.DeleteFunc(s.known, func(_ probe.Owner, d described) bool { return now.Sub(d.at) >= describedFor })
 }
 
 type described struct {
@@ -117,8 +94,8 @@ func (s *session) attribute(p *pending, res *Resolution) {
 	case res.Source == event.SourceTombstone || res.Source == event.SourceSocket:
 		// Closed by this process, with nobody left to hold it.
 		res.Proven = probe.ClosedByOwner(raw)
-		if c, ok := s.closers.get(raw.Cookie); ok && !res.Proven && raw.Cookie != 0 && (c.single || same(&c.owner, &raw.Owner)) {
-			res.Owner, res.Source, res.Proven = s.complete(&c.owner), event.SourceCloser, true
+		if c, ok := s.closers.get(raw.Cookie); ok && !res.Proven && raw.Cookie != 0 && (c.single || same(c.owner, &raw.Owner)) {
+			res.Owner, res.Source, res.Proven = s.complete(c.owner), event.SourceCloser, true
 		}
 	}
 }

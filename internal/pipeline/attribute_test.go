@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/probe"
@@ -84,7 +85,7 @@ func TestAttribute(t *testing.T) {
 				s.closer(closerOf(&p.raw, proc(tt.closer)))
 			}
 			if tt.earlier != 0 {
-				s.closers.put(p.raw.Cookie, closedBy{proc(tt.earlier), tt.single})
+				s.closers.put(p.raw.Cookie, closedBy{new(proc(tt.earlier)), tt.single}, p.raw.TimeNs)
 			}
 			for _, h := range tt.holders {
 				p.holders = append(p.holders, proc(h))
@@ -128,7 +129,7 @@ func TestAttributeNamesNobody(t *testing.T) {
 func TestClosersBounded(t *testing.T) {
 	c := newClosers()
 	for n := range uint64(5 * closersMax) {
-		c.put(n, closedBy{owner: proc(1)})
+		c.put(n, closedBy{owner: new(proc(1))}, n)
 	}
 	if n := len(c.now) + len(c.old); n > 2*closersMax {
 		t.Errorf("%d closers are remembered", n)
@@ -137,5 +138,55 @@ func TestClosersBounded(t *testing.T) {
 		if _, ok := c.get(n); !ok {
 			t.Errorf("closer %d of %d is forgotten", n, 5*closersMax)
 		}
+	}
+}
+
+// TestClosersExpire: a quiet host forgets closers too, and a busy one does not
+// sooner than closersKeep.
+func TestClosersExpire(t *testing.T) {
+	c := newClosers()
+	c.expire(closersKeep)
+	c.put(1, closedBy{owner: new(proc(1))}, closersKeep)
+	c.expire(2*closersKeep - 1)
+	c.put(2, closedBy{owner: new(proc(1))}, 2*closersKeep-1)
+	c.expire(2 * closersKeep)
+	for n := range uint64(2) {
+		if _, ok := c.get(n + 1); !ok {
+			t.Errorf("closer %d is forgotten", n+1)
+		}
+	}
+	c.expire(3 * closersKeep)
+	if len(c.now)+len(c.old) != 0 {
+		t.Errorf("%d closers are remembered", len(c.now)+len(c.old))
+	}
+}
+
+// TestClosersShareOwners: one server closes thousands of sockets.
+func TestClosersShareOwners(t *testing.T) {
+	c := newClosers()
+	one, again, other := proc(1), proc(1), proc(2)
+	first := c.share(&one)
+	if c.share(&again) != first || first == &one || *first != one {
+		t.Error("a process that closes twice is kept twice")
+	}
+	if second := c.share(&other); *second != other || *first != one {
+		t.Errorf("two processes became %v and %v", *first, *second)
+	}
+}
+
+// TestDescriptionsExpire: one that is too old to be used is not kept.
+func TestDescriptionsExpire(t *testing.T) {
+	s, _ := newTestSession(t, &fakeKernel{}, Options{})
+	began := time.Now()
+	for n := range uint32(3) {
+		s.complete(new(proc(n + 1)))
+	}
+	s.undescribe(began)
+	if len(s.known) != 3 {
+		t.Errorf("%d of 3 descriptions are kept within their time", len(s.known))
+	}
+	s.undescribe(time.Now().Add(describedFor))
+	if len(s.known) != 0 {
+		t.Errorf("%d descriptions are kept for ever", len(s.known))
 	}
 }

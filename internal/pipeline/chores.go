@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"time"
 
 	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
@@ -23,14 +24,20 @@ func (s *session) begin(now uint64) {
 	s.housekeeping(now)
 }
 
-// housekeeping does, once a second, what is not tied to a record.
+// housekeeping does what is not tied to a record, most of it once a second.
 func (s *session) housekeeping(now uint64) {
-	if now == endOfTime || now-s.chores < 1e9 && s.chores != 0 {
+	if now == endOfTime {
+		return
+	}
+	s.turnStorms(now)
+	s.twins.expire(now) // once a second would double what is held of a storm
+	if now-s.chores < 1e9 && s.chores != 0 {
 		return
 	}
 	s.chores = now
 	s.here.refresh(now, ownEvery)
-	s.twins.expire(now)
+	s.closers.expire(now)
+	s.undescribe(time.Now())
 	n := &s.senders
 	n.budget = askBudget
 	n.losses(s.live.Counts(), s.undecoded, now)

@@ -28,11 +28,10 @@ type counters struct {
 	met    map[uint32]struct{} // namespaces of records told
 	rounds sync.WaitGroup
 
-	mu      sync.Mutex
-	busy    bool
-	must    map[uint32]map[string]uint64 // by namespace and counter: records told in full that count there
-	noHits  bool
-	hitsErr string
+	mu     sync.Mutex
+	busy   bool
+	must   map[uint32]map[string]uint64 // by namespace and counter: records told in full that count there
+	noHits string                       // why the hits could not be read
 }
 
 // startCounters reads the counters before the hooks are attached.
@@ -54,7 +53,7 @@ func (k *counters) seen(hits func() (map[uint32]probe.Hits, error)) map[uint32]n
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err != nil {
-		k.noHits, k.hitsErr = true, err.Error()
+		k.noHits = err.Error()
 	}
 	out := make(map[uint32]netns.Seen, len(by))
 	for ns, h := range by {

@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"errors"
+	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,16 +51,32 @@ func TestCountedIn(t *testing.T) {
 }
 
 // TestNoHits: where the kernel side's counts cannot be read, nothing is held
-// against them.
+// against them, and the reason is told.
 func TestNoHits(t *testing.T) {
 	k := startCounters(netns.NewSpaces())
 	k.attached(func() (map[uint32]probe.Hits, error) { return nil, errors.New("map is gone") })
+	if c, err := net.Dial("tcp", refusing(t)); err == nil { // OutRsts of this namespace grows
+		c.Close()
+		t.Fatal("the port is open")
+	}
 	k.detaching()
 	k.detached()
+	own, err := netns.Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := false
 	for _, c := range k.checks(probe.Counts{}) {
-		if c.Counter == "OutRsts" {
+		if c.Counter != "OutRsts" {
+			continue
+		}
+		told = told || c.NetNS == own
+		if c.Agree != nil || !strings.HasSuffix(c.Explanation, "map is gone") {
 			t.Errorf("held against nothing: %+v", c)
 		}
+	}
+	if !told {
+		t.Error("that OutRsts of this namespace was not compared is not told")
 	}
 	var none *counters
 	none.tick(1)
@@ -67,6 +85,17 @@ func TestNoHits(t *testing.T) {
 	if got := none.checks(probe.Counts{}); got == nil || len(got) != 0 {
 		t.Errorf("without counters: %v", got)
 	}
+}
+
+// refusing is an address of this host on which nobody listens.
+func refusing(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // dropped is a RST that the kernel dropped on a listener, with its request's

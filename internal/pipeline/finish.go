@@ -196,7 +196,7 @@ func (f *finisher) summary(c probe.Counts) event.Summary {
 	sum.Hidden = f.hidden
 	sum.Scope, sum.Checks, sum.Gaps = event.ScopeSession, f.counters.checks(c), []event.Gap{}
 	sum.Account = event.Account{
-		Seen: c.Seen, Filtered: c.Filtered + f.filtered, Joined: f.joined, Delivered: f.delivered, Aggregated: c.Aggregated,
+		Seen: c.Seen, Filtered: c.Filtered + f.filtered, Joined: c.Joined + f.joined, Delivered: f.delivered, Aggregated: c.Aggregated,
 		LostRing: c.LostRing, LostRecursion: c.LostRecursion, LostDecode: f.undecoded,
 	}
 	f.storms.settle(&sum.Account)

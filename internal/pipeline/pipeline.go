@@ -76,6 +76,8 @@ type session struct {
 	senders  senders
 	buried   []*pending // wait for a tombstone, as they came
 	chores   uint64     // when housekeeping was done last
+	turned   uint64     // when storms were taken last
+	stormed  []probe.Counted
 	queue    queue
 	byCookie map[uint64][]*pending
 	closers  closers
@@ -190,6 +192,7 @@ func (s *session) turn(in *probe.Record) error {
 	}
 	s.announce = min(s.announce+10, 200)
 	s.live.TendDrops(time.Now())
+	s.live.TendLate(time.Now())
 	s.tick(watermark, bootNow(), false)
 	s.between(time.Now())
 	return s.flush()
@@ -257,6 +260,7 @@ func (s *session) end(cause error) error {
 		s.lookedAt()
 	}
 	s.tick(endOfTime, endOfTime, true)
+	s.turnStorms(endOfTime)
 	s.tellStorms()
 	s.finisher.storms.closed = true
 	if left := counts.Submitted - s.taken - s.undecoded; left <= counts.Submitted {

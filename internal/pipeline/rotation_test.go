@@ -132,6 +132,10 @@ func TestRotation(t *testing.T) {
 			(i > 0) != strings.Contains(w, "part 0") && (i > 0) != strings.Contains(w, "parts 0 to ") {
 			t.Errorf("%s alone: warnings %q", name, w)
 		}
+		// Only the last file holds what the kernel counted.
+		if c := out.summary.Checks; i < len(names)-1 && (len(c) != 1 || c[0].Agree != nil || !strings.Contains(c[0].Explanation, "absent")) {
+			t.Errorf("%s alone: checks %+v", name, c)
+		}
 	}
 	if len(again) != len(live.resets) {
 		t.Errorf("the files one by one hold %d records, together %d", len(again), len(live.resets))

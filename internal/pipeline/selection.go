@@ -59,13 +59,13 @@ func (s *Select) Match(r *event.Reset) bool {
 // verdict.
 func (s *Select) MatchDiagnosis(r *event.Reset) bool { return s.matchDiagnosis(r.Cause, r.Verdict) }
 
-// MatchStorm tells whether a count of resets is wanted. Where they may be of
-// several owners or network namespaces, or no verdict tells that they have
+// MatchStorm tells whether a count of resets is wanted. Where the owner is only
+// a candidate, or they may be of several owners or network namespaces, or no verdict tells that they have
 // nothing to do with ZooKeeper, some may be wanted.
 func (s *Select) MatchStorm(t *event.Storm) bool {
 	netns := t.NetNS == 0 || s.NetNS.allow(is(t.NetNS))
 	zk := !s.ZK || t.Verdict == nil || strings.HasPrefix(t.Verdict.Rule, "zookeeper-")
-	return zk && netns && (t.Merged || s.matchOwner(t.Owner, nil)) && s.matchDiagnosis(t.Cause, t.Verdict)
+	return zk && netns && (t.Merged || len(t.Others) > 0 || s.matchOwner(t.Owner, nil)) && s.matchDiagnosis(t.Cause, t.Verdict)
 }
 
 func (s *Select) matchDiagnosis(cause string, v *event.Verdict) bool {

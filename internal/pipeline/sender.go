@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"os"
 	"strconv"
@@ -19,7 +20,8 @@ import (
 // send, and a netfilter REJECT counts nowhere (KERNEL.md 1c).
 type senders struct {
 	sent    map[uint32]uint64    // sends told, by network namespace
-	recent  [2]map[place]uint64  // connections that a RST was sent on, new and old
+	recent  [2]map[uint64]bool   // connections that a RST was sent on, new and old, by key
+	seed    maphash.Seed         // of key
 	turned  uint64               // when recent was turned over
 	lost    uint64               // losses at the last look
 	lostAt  uint64               // when they grew, boot-clock ns
@@ -50,10 +52,14 @@ const (
 
 func newSenders() senders {
 	return senders{
-		sent: map[uint32]uint64{}, recent: [2]map[place]uint64{{}, {}}, balance: map[uint32]agreement{},
+		sent: map[uint32]uint64{}, recent: [2]map[uint64]bool{{}, {}}, seed: maphash.MakeSeed(), balance: map[uint32]agreement{},
 		budget: askBudget, outRsts: outRsts, tracked: tracked,
 	}
 }
+
+// key stands for a connection in recent, at a quarter of its size. Where two
+// share one, a sender is believed in that was none, and nothing is claimed.
+func (n *senders) key(at place) uint64 { return maphash.Comparable(n.seed, at) }
 
 // note learns that a RST was sent.
 func (n *senders) note(e *probe.ResetEvent) {
@@ -71,9 +77,10 @@ func (n *senders) note(e *probe.ResetEvent) {
 		if len(n.recent[0]) >= sentMax {
 			n.lostAt = max(n.lostAt, e.TimeNs) // what is turned over may be too young
 		}
-		n.recent[1], n.recent[0], n.turned = n.recent[0], map[place]uint64{}, e.TimeNs
+		n.recent[0], n.recent[1], n.turned = n.recent[1], n.recent[0], e.TimeNs
+		clear(n.recent[0])
 	}
-	n.recent[0][placeOf(e)] = e.TimeNs
+	n.recent[0][n.key(placeOf(e))] = true
 }
 
 // losses notes when something was lost. A send that was only counted, like one
@@ -114,8 +121,8 @@ func (s *session) noSender(p *pending, now uint64) bool {
 	}
 	// A sender whose RST did not have the expected numbers (a hole in what the
 	// receiver had got, KERNEL.md 9d) is one all the same.
-	other := placeOf(e).mirrored()
-	if n.recent[0][other] != 0 || n.recent[1][other] != 0 {
+	other := n.key(placeOf(e).mirrored())
+	if n.recent[0][other] || n.recent[1][other] {
 		return false
 	}
 	n.losses(s.live.Counts(), s.undecoded, now)

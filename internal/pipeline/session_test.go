@@ -138,6 +138,7 @@ func closerOf(e *probe.ResetEvent, o probe.Owner) *probe.CloserEvent {
 var errTest = errors.New("test failure")
 
 func (k *fakeKernel) TendDrops(time.Time)                       {}
+func (k *fakeKernel) TendLate(time.Time)                        {}
 func (k *fakeKernel) Gaps(time.Time) []event.Gap                { return nil }
 func (k *fakeKernel) NetNSHits() (map[uint32]probe.Hits, error) { return nil, nil }
 func (k *fakeKernel) Storms() (out []probe.Counted, err error) {

@@ -10,50 +10,9 @@ import (
 // stormAccount is what became of resets that were only counted, and the
 // verdicts that they may have.
 type stormAccount struct {
-	told, filtered, joined, undecoded uint64
-	closed                            bool // no more will be told
-	verdicts                          map[probe.StormKey]judged
-	sends                             map[falsePair]uint64 // whose false receive was not told one by one
-}
-
-// falsePair is what a tcp_receive_reset without a RST has in common with the
-// send that follows (KERNEL.md, hazard 4), as far as a storm tells.
-type falsePair struct {
-	netns, pid uint32
-	peer       [16]uint8
-	port       uint16
-}
-
-func falsePairOf(e *probe.ResetEvent) falsePair {
-	return falsePair{e.Netns, e.Owner.Tgid, e.PeerAddr, e.LocalPort}
-}
-
-// tearsDown: a segment met a socket that its process had closed or shut down,
-// and tcp_reset ran before this RST.
-func tearsDown(e *probe.ResetEvent) bool {
-	const full, stateClose = 1, 7 // enum socket_kind; include/net/tcp_states.h
-	return hookOf(e) == hookSend && probe.Triggered(e) && e.Socket == full && e.State == stateClose
-}
-
-// tore notes n sends whose receive may be among the storms of this second.
-func (a *stormAccount) tore(e *probe.ResetEvent, n uint64) {
-	if a.sends == nil || len(a.sends) >= verdictsMax {
-		a.sends = map[falsePair]uint64{}
-	}
-	a.sends[falsePairOf(e)] += n
-}
-
-// join takes from a storm of received resets those that were none.
-func (a *stormAccount) join(e *probe.ResetEvent, n uint64) uint64 {
-	if hookOf(e) != hookReceive || !probe.MayBeFalse(e) {
-		return n
-	}
-	none := min(n, a.sends[falsePairOf(e)])
-	if none > 0 {
-		a.sends[falsePairOf(e)] -= none
-		a.joined += none
-	}
-	return n - none
+	told, filtered, undecoded uint64
+	closed                    bool // no more will be told
+	verdicts                  map[probe.StormKey]judged
 }
 
 type judged struct {
@@ -69,9 +28,8 @@ const (
 // settle gives every reset that was only counted its place in the account.
 func (a *stormAccount) settle(acc *event.Account) {
 	acc.Filtered += a.filtered
-	acc.Joined += a.joined
 	acc.LostDecode += a.undecoded
-	acc.Aggregated -= min(acc.Aggregated, a.filtered+a.joined+a.undecoded)
+	acc.Aggregated -= min(acc.Aggregated, a.filtered+a.undecoded)
 	if a.closed && acc.Aggregated > a.told { // counted in a line that could not be read
 		acc.LostDecode += acc.Aggregated - a.told
 		acc.Aggregated = a.told
@@ -104,28 +62,39 @@ func (a *stormAccount) verdict(k *probe.StormKey, at uint64) *event.Verdict {
 	return v.verdict
 }
 
-// tellStorms tells what the kernel side has only counted.
-func (s *session) tellStorms() {
+// turnEvery is how often the side of the kernel's maps that rests is taken. Twice
+// for each line: half the entries are there at a time.
+const turnEvery = 5e8
+
+// turnStorms takes what the kernel side has only counted.
+func (s *session) turnStorms(now uint64) {
+	if now != endOfTime && now-s.turned < turnEvery && s.turned != 0 {
+		return
+	}
+	s.turned = now
 	list, err := s.live.Storms()
 	if err != nil {
 		s.opts.Log.Debug().Err(err).Msg("storms")
 	}
-	s.tellStormed(list)
+	s.stormed = append(s.stormed, list...)
+}
+
+// tellStorms tells what was taken.
+func (s *session) tellStorms() {
+	s.tellStormed(s.stormed)
+	if cap(s.stormed) > 1<<10 {
+		s.stormed = nil // a burst leaves nothing behind
+	}
+	s.stormed = s.stormed[:0]
 }
 
 func (s *session) tellStormed(list []probe.Counted) {
 	var out []*event.Storm
 	for i := range list {
-		if raw := probe.Sample(&list[i].Key, &list[i].Count); tearsDown(&raw) {
-			s.finisher.storms.tore(&raw, list[i].Count.Count)
-		}
-	}
-	for i := range list {
 		if st, ok := s.storm(&list[i]); ok {
 			out = append(out, st)
 		}
 	}
-	clear(s.finisher.storms.sends)
 	for _, st := range collapse(out) {
 		s.finishStorm(st)
 	}
@@ -134,10 +103,7 @@ func (s *session) tellStormed(list []probe.Counted) {
 // storm makes the line of one entry; not ok: it is accounted for otherwise.
 func (s *session) storm(in *probe.Counted) (*event.Storm, bool) {
 	raw := probe.Sample(&in.Key, &in.Count)
-	n := s.finisher.storms.join(&raw, in.Count.Count)
-	if n == 0 {
-		return nil, false
-	}
+	n := in.Count.Count
 	res := Resolution{Raw: raw, Owner: s.complete(&raw.Owner), Source: probe.Source(&raw)}
 	if res.Owner != nil && s.mayConcernZooKeeper(&raw, res.Owner) {
 		s.servers.attach(&res, s.names, s.clock)
@@ -152,7 +118,14 @@ func (s *session) storm(in *probe.Counted) (*event.Storm, bool) {
 		Type: "storm", Schema: event.Schema, Host: s.opts.Host, Time: r.Time,
 		DurationNS: int64(in.Count.LastNs - min(in.Count.FirstNs, in.Count.LastNs)), Count: n, Direction: r.Direction,
 		Cause: r.Cause, Owner: r.Owner, LocalPort: in.Key.LocalPort, RemotePort: in.Key.PeerPort, Remote: probe.StormRemote(&in.Key),
-		NetNS: r.NetNS, Effect: r.Effect, Verdict: r.Verdict, Merged: in.Merged,
+		NetNS: r.NetNS, Effect: r.Effect, Verdict: r.Verdict, Merged: in.Merged, Others: []event.Process{},
+	}
+	switch {
+	case st.Owner == nil:
+	case in.Doubtful():
+		st.Others, st.Owner = append(st.Others, *st.Owner), nil
+	default:
+		st.OwnerProven = in.Confirmed || res.Source == event.SourceCurrent || probe.ClosedByOwner(&raw)
 	}
 	f := &s.opts.Filter // the kernel side applied the rest of it
 	if s.full() || r.Direction == event.Sent && f.NoSent || r.Direction == event.Received && f.NoReceived || !s.opts.Select.MatchStorm(st) {

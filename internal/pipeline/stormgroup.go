@@ -25,12 +25,16 @@ type stormGroup struct {
 	netns     uint32
 	port      uint16
 	merged    bool
+	doubtful  bool // pid is a candidate
 }
 
 func groupOf(st *event.Storm) stormGroup {
 	g := stormGroup{direction: st.Direction, cause: st.Cause, v4: st.Remote.Addr().Is4(), netns: st.NetNS, port: st.LocalPort, merged: st.Merged}
 	if st.Owner != nil {
 		g.pid, g.started = st.Owner.PID, st.Owner.StartBoot
+	}
+	if st.Owner == nil && len(st.Others) > 0 {
+		g.pid, g.started, g.doubtful = st.Others[0].PID, st.Others[0].StartBoot, true
 	}
 	if st.Effect != nil {
 		g.effect = *st.Effect
@@ -116,6 +120,7 @@ func addStorm(a, b *event.Storm) {
 	if a.RemotePort != b.RemotePort {
 		a.RemotePort = 0
 	}
+	a.OwnerProven = a.OwnerProven && b.OwnerProven
 	if a.Verdict == nil || b.Verdict == nil || a.Verdict.Rule != b.Verdict.Rule {
 		a.Verdict = nil // not true of all
 	}

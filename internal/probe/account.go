@@ -3,14 +3,14 @@ package probe
 import "time"
 
 // Counts are the kernel side's counters, all hooks together.
-// Seen = Filtered + LostRing + Aggregated + Submitted + LostRecursion.
+// Seen = Filtered + LostRing + Aggregated + Joined + Submitted + LostRecursion.
 type Counts struct {
-	Seen, Filtered, LostRing, LostRecursion, Aggregated, Submitted uint64
-	Recovered                                                      uint64 // of Seen: found by the shadow programs
-	LostRecursionSent                                              uint64 // of LostRecursion, those of sent resets
-	OwnerLost, CloserLost                                          uint64
-	Dropped                                                        uint64 // packets that passed the hook of refused resets, whatever they were
-	DropsMissed                                                    uint64 // of all drops, skipped while that program ran on the CPU: one may have been a reset
+	Seen, Filtered, LostRing, LostRecursion, Aggregated, Submitted, Joined uint64
+	Recovered                                                              uint64 // of Seen: found by the shadow programs
+	LostRecursionSent                                                      uint64 // of LostRecursion, those of sent resets
+	OwnerLost, CloserLost                                                  uint64
+	Dropped                                                                uint64 // packets that passed the hook of refused resets, whatever they were
+	DropsMissed                                                            uint64 // of all drops, skipped while that program ran on the CPU: one may have been a reset
 }
 
 // Counts reads the counters. They balance exactly once Detach returned.
@@ -38,6 +38,7 @@ func (l *Live) counts() Counts {
 			out.Filtered += c.Filtered[h]
 			out.LostRing += c.Lost[h]
 			out.Aggregated += c.Aggregated[h]
+			out.Joined += c.Joined[h]
 			out.Submitted += c.Submitted[h]
 			out.Recovered += c.Recovered[h]
 		}
@@ -105,7 +106,9 @@ func (l *Live) Detach() {
 		lnk.Close()
 	}
 	clear(l.links)
-	l.drops.end(time.Now())
+	now := time.Now()
+	l.drops.gaps.end(now)
+	l.late.end(now)
 	// Programs that run on another CPU right now end within microseconds; the
 	// link's release does not wait for them.
 	time.Sleep(5 * time.Millisecond)

@@ -3,6 +3,8 @@ package probe
 import (
 	"fmt"
 	"os"
+	"runtime"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -62,19 +64,24 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Optio
 			l.states = append(l.states, st)
 			continue
 		}
-		for _, c := range h.Candidates {
-			if st.Err = l.attach(spec, kernel, h.Name, c); st.Err == nil {
-				st.Attached, st.Program = true, c.Program
-				break
-			}
-			l.log.Debug().Err(st.Err).Str("hook", h.Name).Str("program", c.Program).Msg("candidate not attached")
-		}
+		l.attachFirst(spec, kernel, &st)
 		if !st.Attached && h.Required && missing == nil {
 			missing = fmt.Errorf("%w: %s (%s; needs Linux %s or later): %w", ErrRequiredHook, h.Name, h.Purpose, h.Since, st.Err)
 		}
 		l.states = append(l.states, st)
 	}
 	return missing
+}
+
+// attachFirst attaches the first candidate that this kernel takes.
+func (l *Live) attachFirst(spec *ebpf.CollectionSpec, kernel *btf.Spec, st *HookState) {
+	for _, c := range st.Hook.Candidates {
+		if st.Err = l.attach(spec, kernel, st.Hook.Name, c); st.Err == nil {
+			st.Attached, st.Program = true, c.Program
+			return
+		}
+		l.log.Debug().Err(st.Err).Str("hook", st.Hook.Name).Str("program", c.Program).Msg("candidate not attached")
+	}
 }
 
 // request tells whether the hook for every packet is asked for and needed.
@@ -104,25 +111,24 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 			return fmt.Errorf("tracepoint %s has %d arguments on this kernel, %d are needed", c.Target, n, c.Args)
 		}
 	}
-	one := spec.Copy()
-	one.Programs = map[string]*ebpf.ProgramSpec{c.Program: spec.Programs[c.Program]}
-	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps, Cache: l.types})
-	if err != nil && c.Kind == "fentry" {
-		// The library's words for it would be about memory limits.
-		l.log.Debug().Err(err).Str("program", c.Program).Msg("not loaded")
-		return fmt.Errorf("this kernel has no function %s, or lets no BPF program attach to its functions (fentry)", c.Target)
+	if c.Kind == "kprobe" && !slices.Contains(registersKnown, runtime.GOARCH) {
+		return fmt.Errorf("%s reads registers, and those of %s are not known", c.Program, runtime.GOARCH)
 	}
+	prog, err := l.load(spec, c)
 	if err != nil {
-		return fmt.Errorf("load %s: %w", c.Program, err)
+		return err
 	}
-	l.extra = append(l.extra, coll)
-	prog := coll.Programs[c.Program]
-	l.progs[c.Program] = prog
 	switch c.Kind {
 	case "tp_btf", "fentry":
 		lnk, err := link.AttachTracing(link.TracingOptions{Program: prog})
 		if err != nil {
 			return fmt.Errorf("attach %s: %w", c.Program, err)
+		}
+		l.links[hook] = lnk
+	case "kprobe":
+		lnk, err := link.Kprobe(c.Target, prog, nil)
+		if err != nil {
+			return l.unreachable(c, err)
 		}
 		l.links[hook] = lnk
 	case "iter":
@@ -136,6 +142,36 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 		return l.measureHZ(prog)
 	}
 	return nil
+}
+
+// registersKnown are the architectures whose arguments a kprobe finds
+// (bpf/refused.h).
+var registersKnown = []string{"amd64", "arm64"}
+
+// load gives the candidate's program, loaded once.
+func (l *Live) load(spec *ebpf.CollectionSpec, c Candidate) (*ebpf.Program, error) {
+	if prog := l.progs[c.Program]; prog != nil {
+		return prog, nil
+	}
+	one := spec.Copy()
+	one.Programs = map[string]*ebpf.ProgramSpec{c.Program: spec.Programs[c.Program]}
+	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps, Cache: l.types})
+	switch {
+	case err != nil && (c.Kind == "fentry" || c.Kind == "kprobe"):
+		return nil, l.unreachable(c, err)
+	case err != nil:
+		return nil, fmt.Errorf("load %s: %w", c.Program, err)
+	}
+	l.extra = append(l.extra, coll)
+	l.progs[c.Program] = coll.Programs[c.Program]
+	return l.progs[c.Program], nil
+}
+
+// unreachable says why a function has no hook: the library's words for it would
+// be about memory limits, or names of system calls.
+func (l *Live) unreachable(c Candidate, err error) error {
+	l.log.Debug().Err(err).Str("program", c.Program).Msg("not attached to its function")
+	return fmt.Errorf("this kernel has no function %s, or lets no BPF program attach to its functions (fentry, kprobe)", c.Target)
 }
 
 // firstWalk gives sockets that are older than rstwhy their owners.

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/link"
-
-	"rstwhy/internal/event"
 )
 
 // The hook of refused resets runs for every packet that the kernel drops. In a
@@ -28,7 +26,7 @@ type drops struct {
 	seen   uint64
 	back   time.Time // when it is attached again; zero while attached
 	rest   time.Duration
-	gaps   []event.Gap
+	gaps   gaps
 }
 
 // TendDrops detaches the hook of refused resets in a flood of dropped packets,
@@ -59,18 +57,13 @@ func (l *Live) TendDrops(now time.Time) {
 		delete(l.links, refusedHook)
 		d.rest = min(max(2*d.rest, dropRest), dropRestMax)
 		d.back = now.Add(d.rest)
-		d.gaps = append(d.gaps, event.Gap{Hook: refusedHook, From: now.UTC(), DurationNS: -1, Why: floodOfDrops, Without: hookNamed(refusedHook).Without})
-		if len(d.gaps) > maxGaps {
-			d.gaps = append(d.gaps[:1], d.gaps[2:]...)
-		}
-		l.log.Warn().Float64("drops_per_second", rate).Dur("for", d.rest).Msg("resets that the kernel does not accept are not watched for a while: " + floodOfDrops)
+		d.gaps.begin(hookNamed(refusedHook), floodOfDrops, now)
+		l.log.Warn().Msgf("resets that the kernel does not accept are not watched for %v: %s, about %.0f thousand a second",
+			d.rest.Round(time.Second), floodOfDrops, rate/1000)
 	case rate < dropLimit/10:
 		d.rest = d.rest * 9 / 10
 	}
 }
-
-// maxGaps bounds the list: the first and the latest are kept.
-const maxGaps = 256
 
 func (l *Live) attachDrops(now time.Time) {
 	d := &l.drops
@@ -87,26 +80,10 @@ func (l *Live) attachDrops(now time.Time) {
 			return
 		}
 		l.links[refusedHook] = lnk
-		d.end(now)
+		d.gaps.end(now)
 		l.log.Info().Msg("resets that the kernel does not accept are watched again")
 		return
 	}
-}
-
-// end closes the gap that is open.
-func (d *drops) end(now time.Time) {
-	if n := len(d.gaps); n > 0 && d.gaps[n-1].DurationNS < 0 {
-		d.gaps[n-1].DurationNS = int64(now.Sub(d.gaps[n-1].From))
-	}
-}
-
-// Gaps tells when hooks were not attached, the open one until now.
-func (l *Live) Gaps(now time.Time) []event.Gap {
-	out := append([]event.Gap{}, l.drops.gaps...)
-	if n := len(out); n > 0 && out[n-1].DurationNS < 0 {
-		out[n-1].DurationNS = int64(now.Sub(out[n-1].From))
-	}
-	return out
 }
 
 func hookNamed(name string) *Hook {

@@ -15,14 +15,15 @@ type Hook struct {
 	Required   bool        // trace exits with status 3 without it
 	OnRequest  string      // the flag without which it is not attached: it costs every packet
 	Extra      bool        // its loss is told by check, and not by every trace
+	Module     string      // of the kernel, where the candidates' target may be; it may be loaded later
 	Candidates []Candidate // tried in order
 }
 
 // Candidate is one program that can serve a hook.
 type Candidate struct {
 	Program string // name in bpf/reset.bpf.c
-	Kind    string // tp_btf, iter or syscall
-	Target  string // tracepoint or iterator
+	Kind    string // tp_btf, fentry, kprobe, iter or syscall
+	Target  string // tracepoint, function or iterator
 	Args    int    // arguments that the tracepoint must have in the kernel's BTF; 0: any
 }
 
@@ -110,24 +111,28 @@ var Hooks = []Hook{
 		Name:    "firewall-ipv4",
 		Extra:   true,
 		Purpose: "resets that a netfilter rule of this host makes (REJECT with tcp-reset), IPv4",
-		Without: "a reset by a firewall rule of this host is seen only where it is received here, and the rule is not seen to be its sender; --firewall sees it, at a cost for every packet",
+		Without: "without --firewall, which costs every packet, an IPv4 reset by a firewall rule of this host is seen only where it is received here, and the rule is not seen to be its sender",
+		Module:  "nf_reject_ipv4",
 		Since:   "5.11",
 		Candidates: []Candidate{
 			{Program: "reject4__nf_send_reset", Kind: "fentry", Target: "nf_send_reset"},
+			{Program: "kprobe4__nf_send_reset", Kind: "kprobe", Target: "nf_send_reset"},
 		},
 	},
 	{
 		Name:    "firewall-ipv6",
 		Extra:   true,
 		Purpose: "the same, IPv6",
-		Without: "as for IPv4",
+		Without: "without --firewall, which costs every packet, an IPv6 reset by a firewall rule of this host is seen only where it is received here, and the rule is not seen to be its sender",
+		Module:  "nf_reject_ipv6",
 		Since:   "5.11",
 		Candidates: []Candidate{
 			{Program: "reject6__nf_send_reset6", Kind: "fentry", Target: "nf_send_reset6"},
+			{Program: "kprobe6__nf_send_reset6", Kind: "kprobe", Target: "nf_send_reset6"},
 		},
 	},
 	{
-		Name:      "firewall-device",
+		Name:      deviceHook,
 		Purpose:   "resets that a netfilter rule of this host makes, where the kernel has no better place to see them",
 		Without:   "as for the two above",
 		Since:     "5.5",
@@ -155,6 +160,9 @@ var Hooks = []Hook{
 		},
 	},
 }
+
+// deviceHook is the one that runs for every packet.
+const deviceHook = "firewall-device"
 
 // HookState is what became of a hook on this kernel.
 type HookState struct {

@@ -23,6 +23,9 @@ type kernelBusy struct {
 	AnsweredPorts    uint32
 	StatesRecovered  uint32
 	ToldSk           uint64
+	CountedSk        uint64
+	CountedPlace     uint32
+	Pad              uint32
 }
 
 type kernelCloserEvent struct {
@@ -40,6 +43,7 @@ type kernelCounters struct {
 	Filtered   [5]uint64
 	Lost       [5]uint64
 	Aggregated [5]uint64
+	Joined     [5]uint64
 	Submitted  [5]uint64
 	Recovered  [5]uint64
 	Dropped    uint64
@@ -47,12 +51,27 @@ type kernelCounters struct {
 	OwnerLost  uint64
 }
 
+type kernelDoubtKey struct {
+	_       structs.HostLayout
+	StartNs uint64
+	Tgid    uint32
+	Side    uint32
+}
+
+type kernelDoubted struct {
+	_         structs.HostLayout
+	Counted   uint64
+	Confirmed uint64
+}
+
 type kernelDraft struct {
-	_     structs.HostLayout
-	Event kernelResetEvent
-	Key   kernelStormKey
-	Kind  kernelStormKey
-	Storm kernelStorm
+	_         structs.HostLayout
+	Event     kernelResetEvent
+	Key       kernelStormKey
+	Kind      kernelStormKey
+	Storm     kernelStorm
+	CountedIn uint32
+	Pad       uint32
 }
 
 type kernelEndedBy uint32
@@ -272,7 +291,8 @@ type kernelSockOwner struct {
 	Doubt     uint8
 	Active    uint8
 	Passive   uint8
-	Pad       [6]uint8
+	Counted   uint8
+	Pad       [5]uint8
 }
 
 type kernelSocketKind uint32
@@ -285,16 +305,20 @@ const (
 )
 
 type kernelStorm struct {
-	_          structs.HostLayout
-	Owner      kernelOwner
-	Count      uint64
-	FirstNs    uint64
-	LastNs     uint64
-	ExitCode   int32
-	PeerPort   uint16
-	Pad        uint16
-	Entries    uint32
-	EntriesAny uint32
+	_             structs.HostLayout
+	Owner         kernelOwner
+	Count         uint64
+	FirstNs       uint64
+	LastNs        uint64
+	ExitCode      int32
+	PeerPort      uint16
+	Pad           uint16
+	Entries       uint32
+	EntriesAny    uint32
+	PeerAddr      [16]uint8
+	LocalPort     uint16
+	ConnectedPort uint16
+	PadAddr       uint32
 }
 
 type kernelStormKey struct {
@@ -374,6 +398,7 @@ const (
 	kernelMapOwnProbes               = "own_probes"
 	kernelMapProcesses               = "processes"
 	kernelMapSockOwners              = "sock_owners"
+	kernelMapStormDoubts             = "storm_doubts"
 	kernelMapStorms                  = "storms"
 	kernelMapStormsAny               = "storms_any"
 	kernelMapStormsKind              = "storms_kind"
@@ -382,6 +407,8 @@ const (
 	kernelProgEmptyInetSockSetState  = "empty__inet_sock_set_state"
 	kernelProgEmptyKfreeSkb          = "empty__kfree_skb"
 	kernelProgIterTaskFile           = "iter__task_file"
+	kernelProgKprobe4NfSendReset     = "kprobe4__nf_send_reset"
+	kernelProgKprobe6NfSendReset6    = "kprobe6__nf_send_reset6"
 	kernelProgReasonKfreeSkb         = "reason__kfree_skb"
 	kernelProgReject4NfSendReset     = "reject4__nf_send_reset"
 	kernelProgReject6NfSendReset6    = "reject6__nf_send_reset6"
@@ -421,11 +448,13 @@ const (
 	kernelVarKindUsed                = "kind_used"
 	kernelVarNewBudget               = "new_budget"
 	kernelVarNewUsed                 = "new_used"
+	kernelVarPadDoubts               = "pad_doubts"
 	kernelVarPadSide                 = "pad_side"
 	kernelVarPadUsed                 = "pad_used"
 	kernelVarReadingCalls            = "reading_calls"
 	kernelVarSelfTgid                = "self_tgid"
 	kernelVarShutdownCall            = "shutdown_call"
+	kernelVarStormDoubtsOpen         = "storm_doubts_open"
 	kernelVarStormSide               = "storm_side"
 	kernelVarStormsMade              = "storms_made"
 	kernelVarUsed0                   = "used_0"
@@ -477,6 +506,8 @@ type kernelProgramSpecs struct {
 	EmptyInetSockSetState  *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
 	EmptyKfreeSkb          *ebpf.ProgramSpec `ebpf:"empty__kfree_skb"`
 	IterTaskFile           *ebpf.ProgramSpec `ebpf:"iter__task_file"`
+	Kprobe4NfSendReset     *ebpf.ProgramSpec `ebpf:"kprobe4__nf_send_reset"`
+	Kprobe6NfSendReset6    *ebpf.ProgramSpec `ebpf:"kprobe6__nf_send_reset6"`
 	ReasonKfreeSkb         *ebpf.ProgramSpec `ebpf:"reason__kfree_skb"`
 	Reject4NfSendReset     *ebpf.ProgramSpec `ebpf:"reject4__nf_send_reset"`
 	Reject6NfSendReset6    *ebpf.ProgramSpec `ebpf:"reject6__nf_send_reset6"`
@@ -505,6 +536,7 @@ type kernelMapSpecs struct {
 	OwnProbes     *ebpf.MapSpec `ebpf:"own_probes"`
 	Processes     *ebpf.MapSpec `ebpf:"processes"`
 	SockOwners    *ebpf.MapSpec `ebpf:"sock_owners"`
+	StormDoubts   *ebpf.MapSpec `ebpf:"storm_doubts"`
 	Storms        *ebpf.MapSpec `ebpf:"storms"`
 	StormsAny     *ebpf.MapSpec `ebpf:"storms_any"`
 	StormsKind    *ebpf.MapSpec `ebpf:"storms_kind"`
@@ -542,11 +574,13 @@ type kernelVariableSpecs struct {
 	KindUsed         *ebpf.VariableSpec `ebpf:"kind_used"`
 	NewBudget        *ebpf.VariableSpec `ebpf:"new_budget"`
 	NewUsed          *ebpf.VariableSpec `ebpf:"new_used"`
+	PadDoubts        *ebpf.VariableSpec `ebpf:"pad_doubts"`
 	PadSide          *ebpf.VariableSpec `ebpf:"pad_side"`
 	PadUsed          *ebpf.VariableSpec `ebpf:"pad_used"`
 	ReadingCalls     *ebpf.VariableSpec `ebpf:"reading_calls"`
 	SelfTgid         *ebpf.VariableSpec `ebpf:"self_tgid"`
 	ShutdownCall     *ebpf.VariableSpec `ebpf:"shutdown_call"`
+	StormDoubtsOpen  *ebpf.VariableSpec `ebpf:"storm_doubts_open"`
 	StormSide        *ebpf.VariableSpec `ebpf:"storm_side"`
 	StormsMade       *ebpf.VariableSpec `ebpf:"storms_made"`
 	Used0            *ebpf.VariableSpec `ebpf:"used_0"`
@@ -582,6 +616,7 @@ type kernelMaps struct {
 	OwnProbes     *ebpf.Map `ebpf:"own_probes"`
 	Processes     *ebpf.Map `ebpf:"processes"`
 	SockOwners    *ebpf.Map `ebpf:"sock_owners"`
+	StormDoubts   *ebpf.Map `ebpf:"storm_doubts"`
 	Storms        *ebpf.Map `ebpf:"storms"`
 	StormsAny     *ebpf.Map `ebpf:"storms_any"`
 	StormsKind    *ebpf.Map `ebpf:"storms_kind"`
@@ -600,6 +635,7 @@ func (m *kernelMaps) Close() error {
 		m.OwnProbes,
 		m.Processes,
 		m.SockOwners,
+		m.StormDoubts,
 		m.Storms,
 		m.StormsAny,
 		m.StormsKind,
@@ -638,11 +674,13 @@ type kernelVariables struct {
 	KindUsed         *ebpf.Variable `ebpf:"kind_used"`
 	NewBudget        *ebpf.Variable `ebpf:"new_budget"`
 	NewUsed          *ebpf.Variable `ebpf:"new_used"`
+	PadDoubts        *ebpf.Variable `ebpf:"pad_doubts"`
 	PadSide          *ebpf.Variable `ebpf:"pad_side"`
 	PadUsed          *ebpf.Variable `ebpf:"pad_used"`
 	ReadingCalls     *ebpf.Variable `ebpf:"reading_calls"`
 	SelfTgid         *ebpf.Variable `ebpf:"self_tgid"`
 	ShutdownCall     *ebpf.Variable `ebpf:"shutdown_call"`
+	StormDoubtsOpen  *ebpf.Variable `ebpf:"storm_doubts_open"`
 	StormSide        *ebpf.Variable `ebpf:"storm_side"`
 	StormsMade       *ebpf.Variable `ebpf:"storms_made"`
 	Used0            *ebpf.Variable `ebpf:"used_0"`
@@ -656,6 +694,8 @@ type kernelPrograms struct {
 	EmptyInetSockSetState  *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
 	EmptyKfreeSkb          *ebpf.Program `ebpf:"empty__kfree_skb"`
 	IterTaskFile           *ebpf.Program `ebpf:"iter__task_file"`
+	Kprobe4NfSendReset     *ebpf.Program `ebpf:"kprobe4__nf_send_reset"`
+	Kprobe6NfSendReset6    *ebpf.Program `ebpf:"kprobe6__nf_send_reset6"`
 	ReasonKfreeSkb         *ebpf.Program `ebpf:"reason__kfree_skb"`
 	Reject4NfSendReset     *ebpf.Program `ebpf:"reject4__nf_send_reset"`
 	Reject6NfSendReset6    *ebpf.Program `ebpf:"reject6__nf_send_reset6"`
@@ -676,6 +716,8 @@ func (p *kernelPrograms) Close() error {
 		p.EmptyInetSockSetState,
 		p.EmptyKfreeSkb,
 		p.IterTaskFile,
+		p.Kprobe4NfSendReset,
+		p.Kprobe6NfSendReset6,
 		p.ReasonKfreeSkb,
 		p.Reject4NfSendReset,
 		p.Reject6NfSendReset6,

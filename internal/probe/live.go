@@ -35,6 +35,9 @@ type Options struct {
 	// Rate is about how many records a second are told in full; the others are
 	// counted in storms. 0: no bound.
 	Rate uint32
+
+	// edit changes what is loaded: tests make maps small with it.
+	edit func(*ebpf.CollectionSpec)
 }
 
 // Live is an attached tracer.
@@ -48,8 +51,9 @@ type Live struct {
 	progs  map[string]*ebpf.Program
 	states []HookState
 	names  Names
+	opts   Options
 	log    zerolog.Logger
-	types  *btf.Cache // while Open runs
+	types  *btf.Cache // while hooks are attached
 
 	walkIter *link.Iter
 	done     atomic.Uint64
@@ -58,6 +62,7 @@ type Live struct {
 
 	missedStates uint64
 	drops        drops
+	late         late
 	storms       storms
 }
 
@@ -65,7 +70,7 @@ type Live struct {
 // already. On error the states of the hooks are in the returned Live where the
 // error is ErrRequiredHook.
 func Open(opts Options) (*Live, error) {
-	l := &Live{progs: map[string]*ebpf.Program{}, links: map[string]link.Link{}, log: opts.Log}
+	l := &Live{progs: map[string]*ebpf.Program{}, links: map[string]link.Link{}, opts: opts, log: opts.Log}
 	if err := rlimit.RemoveMemlock(); err != nil {
 		// Since 5.11 maps are charged to the memory cgroup, so this is no error.
 		l.log.Debug().Err(err).Msg("memlock limit not raised")
@@ -78,14 +83,13 @@ func Open(opts Options) (*Live, error) {
 	if l.names, err = readNames(kernel); err != nil {
 		return nil, err
 	}
-	spec, err := loadKernel()
+	spec, err := l.programs()
 	if err != nil {
-		return nil, fmt.Errorf("read embedded programs: %w", err)
-	}
-	if err := setConstants(spec, opts, &l.names); err != nil {
 		return nil, err
 	}
-	if err := l.attachAll(spec, kernel, opts); err != nil {
+	err = l.attachAll(spec, kernel, opts)
+	l.expectLate(kernel, time.Now())
+	if err != nil {
 		l.Close()
 		return l, err
 	}
@@ -97,6 +101,21 @@ func Open(opts Options) (*Live, error) {
 	l.types = nil
 	debug.FreeOSMemory()
 	return l, nil
+}
+
+// programs reads the embedded programs, with this session's constants.
+func (l *Live) programs() (*ebpf.CollectionSpec, error) {
+	spec, err := loadKernel()
+	if err != nil {
+		return nil, fmt.Errorf("read embedded programs: %w", err)
+	}
+	if l.opts.edit != nil {
+		l.opts.edit(spec)
+	}
+	if err := setConstants(spec, l.opts, &l.names); err != nil {
+		return nil, err
+	}
+	return spec, nil
 }
 
 // Names gives the running kernel's names.

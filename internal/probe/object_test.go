@@ -33,6 +33,7 @@ func TestNoDataPathHook(t *testing.T) {
 			met[p.AttachTo] = true
 		case p.Type == ebpf.Tracing && p.AttachType == ebpf.AttachTraceIter && p.AttachTo == "task_file":
 		case p.Type == ebpf.Tracing && p.AttachType == ebpf.AttachTraceFEntry && strings.HasPrefix(p.AttachTo, "nf_send_reset"):
+		case p.Type == ebpf.Kprobe && strings.HasPrefix(p.AttachTo, "nf_send_reset"):
 		case p.Type == ebpf.Syscall && p.AttachTo == "":
 		default:
 			t.Errorf("%s is a %v program for %q (%v): not one of the tracepoints %v, the descriptor walk or a plain call",
@@ -97,8 +98,11 @@ func checkCandidate(t *testing.T, progs map[string]*ebpf.ProgramSpec, c Candidat
 	if p.AttachTo != c.Target {
 		t.Errorf("%s attaches to %q, the table says %q", c.Program, p.AttachTo, c.Target)
 	}
-	want := map[string]ebpf.AttachType{"tp_btf": ebpf.AttachTraceRawTp, "fentry": ebpf.AttachTraceFEntry, "iter": ebpf.AttachTraceIter, "syscall": ebpf.AttachNone}
+	want := map[string]ebpf.AttachType{"tp_btf": ebpf.AttachTraceRawTp, "fentry": ebpf.AttachTraceFEntry, "iter": ebpf.AttachTraceIter, "kprobe": ebpf.AttachNone, "syscall": ebpf.AttachNone}
 	at, known := want[c.Kind]
+	if (c.Kind == "kprobe") != (p.Type == ebpf.Kprobe) {
+		t.Errorf("%s is a %v program, the table says %q", c.Program, p.Type, c.Kind)
+	}
 	if !known || (c.Kind != "syscall" && p.AttachType != at) {
 		t.Errorf("%s is for %v, the table says %q", c.Program, p.AttachType, c.Kind)
 	}

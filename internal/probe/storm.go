@@ -53,7 +53,7 @@ func StormOf(e *ResetEvent) StormKey {
 const synSent = 2 // TCP_SYN_SENT is ABI (include/net/tcp_states.h)
 
 // stormFlags leaves out what differs between resets of one cause.
-const stormFlags = ^uint32(kernelResetFlagsRESET_DOUBT | kernelResetFlagsRESET_RECOVERED | kernelResetFlagsRESET_NAT)
+const stormFlags = ^uint32(kernelResetFlagsRESET_RECOVERED | kernelResetFlagsRESET_NAT)
 
 // Sample makes a reset of the storm, with what they have in common and nothing
 // else: enough to tell their cause.
@@ -84,19 +84,26 @@ func Sample(k *StormKey, s *Storm) ResetEvent {
 }
 
 // Counted is one storm of a second. Merged: it may be of several owners and
-// network namespaces, which the kernel side had no room to tell apart.
+// network namespaces, which the kernel side had no room to tell apart. Confirmed:
+// its owner also closed all the sockets; where it did not and Doubtful says that
+// others may hold them, it is no more than a candidate.
 type Counted struct {
-	Key    StormKey
-	Count  Storm
-	Merged bool
+	Key               StormKey
+	Count             Storm
+	Merged, Confirmed bool
 }
 
-// storms remembers what was taken, and the memory that it was read into: a
-// megabyte that would be garbage every second.
+// Doubtful tells that the owner is the one that opened the sockets, or listened,
+// and that nothing says who held them.
+func (c *Counted) Doubtful() bool {
+	return c.Key.Flags&uint32(kernelResetFlagsRESET_DOUBT) != 0 && !c.Confirmed
+}
+
+// storms remembers what was taken.
 type storms struct {
-	made   uint64
-	keys   []StormKey
-	values []Storm
+	made    uint64
+	counted batch[StormKey, Storm]
+	doubts  batch[kernelDoubtKey, kernelDoubted]
 }
 
 // Storms takes what was counted on the side of the maps that rests since the
@@ -117,18 +124,22 @@ func (l *Live) Storms() ([]Counted, error) {
 	var out []Counted
 	left := false
 	for _, name := range []string{"storms", "storms_any", "storms_kind", "storms_rest"} {
-		got, more, err := l.takeStorms(l.coll.Maps[name], uint8(working))
+		more, err := take(l, name, &l.storms.counted, uint8(working), func(k *StormKey) *uint8 { return &k.Side },
+			func(k *StormKey, v *Storm) {
+				if v.Count > 0 {
+					out = append(out, Counted{Key: *k, Count: *v, Merged: name == "storms_rest"})
+				}
+			})
 		if err != nil {
 			return out, err
 		}
-		for i := range got {
-			got[i].Merged = name == "storms_rest"
-		}
-		out = append(out, got...)
 		left = left || more
 	}
 	if !left {
 		l.storms.made = now
+	}
+	if err := l.confirmStorms(out, uint8(working)); err != nil {
+		return out, err
 	}
 	rests := l.coll.Variables[[]string{"used_1", "used_0"}[working&1]]
 	if err := errors.Join(rests.Set(kernelEntries{}), side.Set(1-working&1)); err != nil {
@@ -137,32 +148,65 @@ func (l *Live) Storms() ([]Counted, error) {
 	return out, nil
 }
 
-// takeStorms reads a map and deletes what the resting side has; left tells that
-// the working side has something.
-func (l *Live) takeStorms(m *ebpf.Map, working uint8) (out []Counted, left bool, err error) {
-	if n := int(m.MaxEntries()); len(l.storms.keys) < n {
-		l.storms.keys, l.storms.values = make([]StormKey, n), make([]Storm, n)
+// confirmStorms says which owners closed all of the sockets that were counted for
+// them in doubt on the resting side.
+func (l *Live) confirmStorms(list []Counted, working uint8) error {
+	type process struct {
+		start uint64
+		pid   uint32
 	}
-	keys, values := l.storms.keys, l.storms.values
+	unconfirmed, some := map[process]bool{}, false
+	left, err := take(l, "storm_doubts", &l.storms.doubts, working, func(k *kernelDoubtKey) *uint32 { return &k.Side },
+		func(k *kernelDoubtKey, v *kernelDoubted) {
+			some = true
+			if v.Confirmed < v.Counted {
+				unconfirmed[process{k.StartNs, k.Tgid}] = true
+			}
+		})
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		list[i].Confirmed = some && !unconfirmed[process{list[i].Key.OwnerStartNs, list[i].Key.OwnerTgid}]
+	}
+	if left || some {
+		return nil
+	}
+	return l.coll.Variables["storm_doubts_open"].Set(uint32(0))
+}
+
+// batch is the memory that a map is read into: a megabyte that would be garbage
+// every second.
+type batch[K, V any] struct {
+	keys   []K
+	values []V
+}
+
+// take reads a map and deletes what the resting side has; left tells that the
+// working side has something.
+func take[K, V any, S uint8 | uint32](l *Live, name string, b *batch[K, V], working uint8, side func(*K) *S, each func(*K, *V)) (left bool, err error) {
+	m := l.coll.Maps[name]
+	if n := int(m.MaxEntries()); len(b.keys) < n {
+		b.keys, b.values = make([]K, n), make([]V, n)
+	}
 	var cursor ebpf.MapBatchCursor
-	n, err := m.BatchLookup(&cursor, keys, values, nil)
+	n, err := m.BatchLookup(&cursor, b.keys, b.values, nil)
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return nil, false, fmt.Errorf("read storms: %w", err)
+		return false, fmt.Errorf("read %s: %w", name, err)
 	}
 	for i := range n {
-		if !l.detached && keys[i].Side == working {
+		k := &b.keys[i]
+		if !l.detached && *side(k) == S(working) {
 			left = true
 			continue
 		}
-		if err := m.Delete(&keys[i]); err != nil {
-			return out, left, fmt.Errorf("take storm: %w", err)
+		if err := m.Delete(k); err != nil {
+			return left, fmt.Errorf("take from %s: %w", name, err)
 		}
-		keys[i].Side = 0
-		if values[i].Count > 0 {
-			out = append(out, Counted{Key: keys[i], Count: values[i]})
-		}
+		*side(k) = 0
+		each(k, &b.values[i])
 	}
-	return out, left, nil
+	return left, nil
 }
 
 // Hits are the hits of the hooks in one network namespace, filtered ones
@@ -199,7 +243,7 @@ func (l *Live) NetNSHits() (map[uint32]Hits, error) {
 // where it counts several.
 func StormRemote(k *StormKey) netip.Prefix {
 	a := netip.AddrFrom16(k.PeerAddr).Unmap()
-	if k.PeerAddr == [16]uint8{} {
+	if a.IsUnspecified() {
 		return netip.PrefixFrom(a, 0)
 	}
 	return netip.PrefixFrom(a, a.BitLen())

@@ -2,6 +2,8 @@ package sink
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"rstwhy/internal/event"
@@ -41,23 +43,32 @@ func (r *report) totals(s *event.Summary) {
 }
 
 // checks says where the kernel's own counters tell another story; that they
-// tell the same one needs one line.
-func (r *report) checks(checks []event.CounterCheck) {
-	if len(checks) == 0 {
-		return
-	}
-	var differ []event.CounterCheck
-	spaces := map[uint32]bool{}
-	for _, c := range checks {
+// tell the same one, or that none could be compared, needs one line.
+func (r *report) checks(s *event.Summary) {
+	var differ, apart []event.CounterCheck
+	spaces, compared := map[uint32]bool{}, 0
+	for _, c := range s.Checks {
+		if c.Agree == nil {
+			apart = append(apart, c)
+			continue
+		}
 		spaces[c.NetNS] = true
-		if !c.Agree {
+		compared++
+		if !*c.Agree {
 			differ = append(differ, c)
 		}
 	}
-	if len(differ) == 0 {
+	switch {
+	case len(s.Checks) == 0 && s.Account == (event.Account{}):
+		return // a source without hooks, or nothing happened
+	case compared == 0:
+		r.line("")
+		r.prose("No counter of the kernel could be compared: "+whyNot(apart)+".", 0)
+		return
+	case len(differ) == 0:
 		r.line("")
 		r.prose(fmt.Sprintf("The kernel's counters agree: %d compared in %s.",
-			len(checks), plural(uint64(len(spaces)), "network namespace")), 0)
+			compared, plural(uint64(len(spaces)), "network namespace")), 0)
 		return
 	}
 	r.title("The kernel's counters do not agree")
@@ -72,6 +83,25 @@ func (r *report) checks(checks []event.CounterCheck) {
 		}
 		r.item("- ", text)
 	}
+}
+
+// whyNot is the reason why none of these was compared. That of OutRsts says
+// most: it is the one that each reset sent has to be counted in.
+func whyNot(apart []event.CounterCheck) string {
+	if len(apart) == 0 {
+		return "none had grown at the last reading"
+	}
+	c := apart[max(0, slices.IndexFunc(apart, func(c event.CounterCheck) bool { return c.Counter == "OutRsts" }))]
+	why := strings.TrimPrefix(Escape(c.Explanation, maxAdvice), "not compared: ")
+	text := Escape(c.Counter, maxWord)
+	if c.NetNS != 0 {
+		text += fmt.Sprintf(" in network namespace %d", c.NetNS)
+	}
+	text += ": " + why
+	if n := len(apart) - 1; n > 0 {
+		text += fmt.Sprintf(", and %d more", n)
+	}
+	return text
 }
 
 // gaps says what could not be seen, and for how long. A hook that went and

@@ -51,6 +51,11 @@ func (j *JSON) Reset(r *event.Reset, _ Explained) error {
 
 // Storm appends a count of resets that were not told one by one.
 func (j *JSON) Storm(s *event.Storm) error {
+	if s.Others == nil {
+		storm := *s
+		storm.Others = []event.Process{}
+		s = &storm
+	}
 	if v := s.Verdict; v != nil && (v.Because == nil || v.Do == nil) {
 		storm, verdict := *s, *v
 		verdict.Because, verdict.Do = list(v.Because), list(v.Do)

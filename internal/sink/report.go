@@ -44,7 +44,7 @@ func (t *Text) Summary(s *event.Summary) error {
 	}
 	r.servers(s.Servers)
 	r.verdicts(s.Verdicts)
-	r.checks(s.Checks)
+	r.checks(s)
 	r.gaps(s.Gaps)
 	if len(s.Warnings) > 0 {
 		r.title("Warnings")

@@ -90,8 +90,9 @@ func TestIntervalGolden(t *testing.T) {
 	s.Scope, s.Hidden = event.ScopeInterval, 1
 	s.Account = event.Account{Seen: 4216, Delivered: 3, Aggregated: 4213}
 	s.Checks = []event.CounterCheck{
-		{NetNS: 4026531840, Counter: "OutRsts", Kernel: 4216, Seen: 4214, Explanation: "resets of tasks on which no BPF program runs"},
-		{NetNS: 4026531840, Counter: "EstabResets", Kernel: 2, Seen: 2, Agree: true},
+		{NetNS: 4026531840, Counter: "OutRsts", Kernel: 4216, Seen: 4214, Agree: new(false), Explanation: "resets of tasks on which no BPF program runs"},
+		{NetNS: 4026531840, Counter: "EstabResets", Kernel: 2, Seen: 2, Agree: new(true)},
+		{NetNS: 7, Counter: "OutRsts", Seen: 3, Explanation: "not compared: the namespace came and went"},
 	}
 	for i := range 3 {
 		s.Gaps = append(s.Gaps, event.Gap{Hook: "kfree_skb", From: at("2026-11-24T00:00:20Z").Add(time.Duration(i) * time.Second), DurationNS: 4e9,
@@ -111,6 +112,36 @@ func TestIntervalGolden(t *testing.T) {
 	}
 	if text := out.String(); !strings.Contains(text, "The kernel's counters agree: 1 compared in 1 network namespace.") || strings.Contains(text, "Not watched") {
 		t.Errorf("counters that agree:\n%s", text)
+	}
+}
+
+// TestNotCompared: that no counter could be compared is said, and why.
+func TestNotCompared(t *testing.T) {
+	went := event.CounterCheck{NetNS: 7, Counter: "OutRsts", Seen: 3, Explanation: "not compared: the namespace came and went"}
+	alone := event.CounterCheck{NetNS: 7, Counter: "TCPSYNChallenge", Kernel: 2, Explanation: "not compared: only the counter knows; so many SYNs came"}
+	for _, tt := range []struct {
+		name   string
+		checks []event.CounterCheck
+		seen   uint64
+		want   string
+	}{
+		{"nothing happened", nil, 0, ""},
+		{"none grew", nil, 3, "No counter of the kernel could be compared: none had grown at the last reading."},
+		{"one", []event.CounterCheck{went}, 3, "No counter of the kernel could be compared: OutRsts in network namespace 7: the namespace came and went."},
+		{"nothing seen", []event.CounterCheck{went}, 0, "No counter of the kernel could be compared: OutRsts in network namespace 7: the namespace came and went."},
+		{"several", []event.CounterCheck{alone, went}, 3, "OutRsts in network namespace 7: the namespace came and went, and 1 more."},
+		{"only those that know alone", []event.CounterCheck{alone}, 3, "TCPSYNChallenge in network namespace 7: only the counter knows; so many SYNs came."},
+		{"some", []event.CounterCheck{alone, {NetNS: 8, Counter: "OutRsts", Kernel: 3, Seen: 3, Agree: new(true)}}, 3, "The kernel's counters agree: 1 compared in 1 network namespace."},
+	} {
+		var out bytes.Buffer
+		s := event.Summary{Checks: tt.checks, Account: event.Account{Seen: tt.seen, Delivered: tt.seen}}
+		if err := NewText(&out, TextOptions{}).Summary(&s); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(strings.Fields(out.String()), " ")
+		if !strings.Contains(text, tt.want) || tt.want == "" && strings.Contains(text, "counter") {
+			t.Errorf("%s: want %q in:\n%s", tt.name, tt.want, text)
+		}
 	}
 }
 
