@@ -64,7 +64,11 @@ func TestZooKeeperDiscovery(t *testing.T) {
 			if c.transport == "netty" {
 				want = ""
 			}
-			if !strings.HasPrefix(got.Version, c.site.release.Version) || got.Handshake != want {
+			var handshake event.Handshake
+			if got.Handshake != nil {
+				handshake = *got.Handshake
+			}
+			if !strings.HasPrefix(got.Version, c.site.release.Version) || handshake != want {
 				t.Errorf("%+v, want version %s, handshake %q", got, c.site.release.Version, want)
 			}
 			t.Logf("%+v", got)

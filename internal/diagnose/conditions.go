@@ -93,7 +93,11 @@ var (
 	ownerProven = Condition{"the owner is proven", func(r *event.Reset) bool { return r.Owner != nil && r.OwnerProven }}
 
 	// Byte counts mean nothing behind TLS, and Apache's defects are nobody else's.
-	plainApache    = not(outcomeIn(event.OutcomeTLSOnly, event.OutcomeNotZooKeeper, event.OutcomeKeeper))
+	// On a TLS port the bytes are those of records, not of requests.
+	plainApache = Condition{"nothing says that it is TLS, or another server than Apache's", func(r *event.Reset) bool {
+		return not(outcomeIn(event.OutcomeTLSOnly, event.OutcomeNotZooKeeper, event.OutcomeKeeper)).Test(r) &&
+			(r.ZooKeeper == nil || r.ZooKeeper.PortKind == nil || *r.ZooKeeper.PortKind != event.PortSecureClient)
+	}}
 	mayBeZooKeeper = not(outcomeIn(event.OutcomeNotZooKeeper))
 	notServing     = outcomeIn(event.OutcomeNotServing)
 	freshAnswer    = Condition{"the server was asked within a minute of the reset", func(r *event.Reset) bool {
@@ -209,11 +213,13 @@ func clientState(r *event.Reset) int {
 	case "netty":
 		return clientIsAffected
 	case "nio":
-		switch c.Handshake { // a vendor's build may have the fix, whatever its version
-		case event.HandshakeWaits:
-			return clientIsFixed
-		case event.HandshakeEarly:
-			return clientIsAffected
+		if c.Handshake != nil { // a vendor's build may have the fix, whatever its version
+			switch *c.Handshake {
+			case event.HandshakeWaits:
+				return clientIsFixed
+			case event.HandshakeEarly:
+				return clientIsAffected
+			}
 		}
 		switch lower, known := below(c.Version, 3, 4, 6); {
 		case !known:

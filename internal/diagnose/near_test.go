@@ -58,6 +58,10 @@ func clientIs(transport, version string) func(*event.Reset) {
 	return func(r *event.Reset) { r.ZooKeeper.Client = &event.Client{Transport: transport, Version: version} }
 }
 
+func portKindIs(k event.PortKind) func(*event.Reset) {
+	return func(r *event.Reset) { r.ZooKeeper.PortKind = &k }
+}
+
 var mutations = []mutation{
 	{"no ZooKeeper", always, func(r *event.Reset) { r.ZooKeeper = nil }},
 	{"the other role", clientOrServer, func(r *event.Reset) {
@@ -86,6 +90,12 @@ var mutations = []mutation{
 	{"the C client", is1702(""), clientIs("c", "3.8.0")},
 	{"the Go client", is1702(""), clientIs("go", "1.0.4")},
 	{"kazoo", is1702(""), clientIs("python", "2.8.0")},
+	{"a vendor's build with the fix", is1702(""), func(r *event.Reset) {
+		r.ZooKeeper.Client = &event.Client{Transport: "nio", Version: "3.4.5-cdh5.16.2", Handshake: new(event.HandshakeWaits)}
+	}},
+	{"a port between members", is1702(""), portKindIs(event.PortQuorum)},
+	{"the AdminServer's port", is1702(""), portKindIs(event.PortAdmin)},
+	{"a TLS port by its configuration", is1702(""), portKindIs(event.PortSecureClient)},
 	{"one byte more consumed", is1702(""), func(r *event.Reset) { r.Evidence.ReceivedBytes.N++ }},
 	{"two bytes fewer consumed", is1702("server"), func(r *event.Reset) { r.Evidence.ReceivedBytes.N -= 2 }},
 	{"received unknown", is1702(""), func(r *event.Reset) { r.Evidence.ReceivedBytes = event.Number{} }},

@@ -249,7 +249,7 @@ type Latency struct {
 // the server's answer.
 type Handshake string
 
-// Handshakes, as the library's code has them; empty where it was not read.
+// Handshakes, as the library's code has them.
 const (
 	HandshakeWaits Handshake = "waits" // it sends nothing until the answer is there
 	HandshakeEarly Handshake = "early" // it may send operations before (ZOOKEEPER-1702)
@@ -257,10 +257,10 @@ const (
 
 // Client is what is known of the ZooKeeper client library.
 type Client struct {
-	Version   string    `json:"version"`            // version of the client library; empty where unknown
-	Transport string    `json:"transport"`          // nio, netty, c, go, python; empty where unknown
-	Source    string    `json:"source"`             // how version and transport are known
-	Handshake Handshake `json:"handshake,omitzero"` // waits or early, read from the byte code of the Java NIO client, also of a vendor's build; absent where it was not read
+	Version   string     `json:"version"`   // version of the client library; empty where unknown
+	Transport string     `json:"transport"` // nio, netty, c, go, python; empty where unknown
+	Source    string     `json:"source"`    // how version and transport are known
+	Handshake *Handshake `json:"handshake"` // waits or early, read from the byte code of the Java NIO client, also of a vendor's build; null where it was not read
 }
 
 // Pause is a time in which a garbage collection stopped every thread of a JVM.
@@ -278,7 +278,8 @@ type ZooKeeper struct {
 	Client *Client `json:"client"` // the client library, null where unknown
 
 	PortKind *PortKind `json:"port_kind"` // what the server uses the port for; null where that is not known
-	Pause    *Pause    `json:"gc_pause"`  // the longest garbage collection of the local JVM that was not over more than a minute before the reset; null where none is known
+
+	Pause *Pause `json:"gc_pause"` // the longest garbage collection of the local JVM that was not over more than a minute before the reset; null where none is known
 }
 
 // Reset is the finished record of one TCP reset.

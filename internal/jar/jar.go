@@ -37,8 +37,8 @@ type Library struct {
 const (
 	maxCopies     = 8        // copies of the library in one archive
 	maxText       = 64 << 10 // of pom.properties and MANIFEST.MF
-	maxNested     = 16 << 20 // of a compressed archive inside another
-	maxNestedJars = 4        // archives looked at inside one
+	maxNested     = 8 << 20  // of a compressed archive inside another
+	maxNestedJars = 2        // archives looked at inside one
 	maxName       = 512      // of an entry that is kept
 	mark          = "org/apache/zookeeper/ZooKeeper.class"
 	infoClass     = "org/apache/zookeeper/version/Info.class"

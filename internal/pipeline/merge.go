@@ -111,7 +111,7 @@ func (s *session) subflow(p *pending, at place) {
 func (s *session) merge(first, p *pending) {
 	first.more += 1 + p.more
 	p.more = 0
-	p.joined, p.until, p.doubt, p.zk = true, 0, false, nil
+	p.joined, p.until, p.doubt, p.zk, p.looking = true, 0, false, nil, false
 	s.doubtDone(p)
 	absorb(first.end, p.end)
 }

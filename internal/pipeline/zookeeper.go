@@ -171,7 +171,7 @@ func (s *servers) attach(res *Resolution, names probe.Names, clock probe.Clock) 
 	}
 	z := &event.ZooKeeper{Role: p.role}
 	if p.kind != "" {
-		z.PortKind = &p.kind
+		z.PortKind = new(p.kind)
 	}
 	if p.role == event.RoleClient && p.kind == "" {
 		z.Client = clientOf(&p.self, r.Thread)
@@ -216,6 +216,11 @@ func (s *servers) server(r *event.Reset, p part) *event.Server {
 	return &srv
 }
 
+// forClients tells whether a port may take clients.
+func forClients(k *event.PortKind) bool {
+	return k == nil || *k == event.PortClient || *k == event.PortSecureClient
+}
+
 // clientOf is the process's client library. With NIO the client's SendThread
 // acts on its sockets itself, with Netty a thread of Netty's does.
 func clientOf(p *zk.Process, thread *string) *event.Client {
@@ -232,11 +237,7 @@ func clientOf(p *zk.Process, thread *string) *event.Client {
 // twin adds the client's library to the record of a server whose client is a
 // process of this host.
 func (s *servers) twin(res *Resolution) {
-	z := res.ZooKeeper
-	if z == nil || z.Role != event.RoleServer || res.TwinOwner == nil {
-		return
-	}
-	if k := z.PortKind; k != nil && (*k == event.PortQuorum || *k == event.PortElection || *k == event.PortAdmin) {
+	if z := res.ZooKeeper; z == nil || z.Role != event.RoleServer || res.TwinOwner == nil || !forClients(z.PortKind) {
 		return
 	}
 	if p, ok := s.finder.Lookup(idOf(res.TwinOwner)); ok {

@@ -81,7 +81,7 @@ func samples() []sample {
 		Role: event.RoleClient,
 		Server: &event.Server{Address: late.Peer.Address, Port: 10245, Version: "3.4.13-6--1", Mode: "follower",
 			Outcome: event.OutcomeOK, AgeNS: int64(125 * time.Second)},
-		Client: &event.Client{Version: "3.4.6", Transport: "nio", Source: "fd -> zookeeper-3.4.6.jar: MANIFEST.MF", Handshake: event.HandshakeWaits},
+		Client: &event.Client{Version: "3.4.6", Transport: "nio", Source: "fd -> zookeeper-3.4.6.jar: MANIFEST.MF", Handshake: new(event.HandshakeWaits)},
 		Pause:  &event.Pause{Collector: "G1 full collection pauses", Start: at("2026-11-23T16:38:20.5Z"), DurationNS: 9.5e9},
 	}
 	late.Verdict = &event.Verdict{Rule: "late-data-at-close", Title: "Harmless: one at each close",
@@ -138,7 +138,7 @@ func hostile(s string) sample {
 	r.Host, r.ID, r.Cause, r.Thread, r.Reason = s, s, s, &s, &s
 	r.ZooKeeper = &event.ZooKeeper{Role: event.RoleClient,
 		Server:   &event.Server{Version: s, Mode: s, Outcome: event.Outcome(s), Zxid: &s},
-		Client:   &event.Client{Version: s, Transport: s, Source: s, Handshake: event.Handshake(s)},
+		Client:   &event.Client{Version: s, Transport: s, Source: s, Handshake: new(event.Handshake(s))},
 		PortKind: new(event.PortKind(s)), Pause: &event.Pause{Collector: s, Start: r.Time}}
 	evilOne := event.Process{PID: 1, Comm: s, Label: s, Exe: s, Cmdline: s, Cgroup: s, ContainerID: s}
 	r.DropReason, r.Twin, r.TwinOwner, r.Others = &s, &s, &evilOne, []event.Process{evilOne, evilOne}

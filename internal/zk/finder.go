@@ -2,6 +2,7 @@ package zk
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,8 @@ const (
 	looksPerSecond = 10          // of processes, beyond a burst
 	looksBurst     = 20          //
 	pauseEvery     = time.Second // a JVM's counters are read no oftener
+	maxStuck       = 4           // looks that do not end, as at a file on a server that is gone
+	stuckAfter     = 5 * time.Second
 )
 
 // againAfter are the times after which a process is looked at again of which
@@ -46,11 +49,13 @@ type look struct {
 type Finder struct {
 	limiter *rate.Limiter
 	look    func(ProcessID) (Process, error)
-	ctx     context.Context
-	cancel  context.CancelFunc
-	start   sync.Once
-	wait    sync.WaitGroup
-	queue   chan ProcessID
+	// stuckAfter is how long a look may take.
+	stuckAfter time.Duration
+	ctx        context.Context
+	cancel     context.CancelFunc
+	start      sync.Once
+	wait       sync.WaitGroup
+	queue      chan ProcessID
 
 	mu    sync.Mutex
 	looks map[ProcessID]*look
@@ -61,25 +66,20 @@ func NewFinder() *Finder { return newFinder(Look) }
 
 func newFinder(f func(ProcessID) (Process, error)) *Finder {
 	w := &Finder{
-		limiter: rate.NewLimiter(looksPerSecond, looksBurst),
-		look:    f,
-		queue:   make(chan ProcessID, maxProcesses),
-		looks:   map[ProcessID]*look{},
+		limiter:    rate.NewLimiter(looksPerSecond, looksBurst),
+		look:       f,
+		stuckAfter: stuckAfter,
+		queue:      make(chan ProcessID, maxProcesses),
+		looks:      map[ProcessID]*look{},
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w
 }
 
-// Close ends the worker. A look at a file that cannot be read, such as one on
-// a file server that is gone, is left behind.
+// Close ends the worker. A look that goes on is left behind.
 func (f *Finder) Close() {
 	f.cancel()
-	ended := make(chan struct{})
-	go func() { f.wait.Wait(); close(ended) }()
-	select {
-	case <-ended:
-	case <-time.After(time.Second):
-	}
+	f.wait.Wait()
 }
 
 // Want asks for a look and returns at once.
@@ -149,21 +149,68 @@ func (f *Finder) evict() bool {
 }
 
 func (f *Finder) work() {
+	stuck := 0
 	for {
 		select {
 		case <-f.ctx.Done():
 			return
 		case id := <-f.queue:
-			if f.refresh(id) {
-				continue
-			}
-			if f.limiter.Wait(f.ctx) != nil {
+			known := f.whole(id)
+			if !known && f.limiter.Wait(f.ctx) != nil {
 				return
 			}
-			p, err := f.look(id)
-			f.finish(id, p, err)
+			if !f.within(f.stuckAfter, func() {
+				if known {
+					f.refresh(id)
+				} else {
+					p, err := f.look(id)
+					f.finish(id, p, err)
+				}
+			}) {
+				f.finish(id, Process{}, errStuck)
+				if stuck++; stuck == maxStuck {
+					f.giveUp()
+					return
+				}
+			}
 		}
 	}
+}
+
+var errStuck = errors.New("a file of the process cannot be read to its end")
+
+// within does something, and leaves it alone where it takes too long.
+func (f *Finder) within(limit time.Duration, do func()) bool {
+	ended := make(chan struct{})
+	go func() { do(); close(ended) }()
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-late.C:
+		return false
+	case <-f.ctx.Done():
+		return true
+	}
+}
+
+// giveUp ends the looks, so that no record waits for one.
+func (f *Finder) giveUp() {
+	f.cancel()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, l := range f.looks {
+		l.busy, l.last = false, true
+	}
+}
+
+// whole tells whether only the pauses of the process are still to be read.
+func (f *Finder) whole(id ProcessID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := f.looks[id]
+	return l != nil && l.last
 }
 
 // complete tells whether a later look could tell no more.
@@ -172,22 +219,18 @@ func complete(c *event.Client) bool {
 }
 
 // refresh reads the pauses of a JVM that is known already.
-func (f *Finder) refresh(id ProcessID) bool {
-	f.mu.Lock()
-	l := f.looks[id]
-	known := l != nil && l.last
-	f.mu.Unlock()
-	if !known {
-		return false
-	}
+func (f *Finder) refresh(id ProcessID) {
 	pauses := Pauses(id)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	l := f.looks[id]
+	if l == nil {
+		return
+	}
 	l.busy, l.paused = false, time.Now()
 	if pauses != nil { // nothing of one that has ended
 		l.process.Pauses = pauses
 	}
-	return true
 }
 
 // finish keeps the answer. What a dead process told while it lived stays.
@@ -195,8 +238,8 @@ func (f *Finder) finish(id ProcessID, p Process, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	l := f.looks[id]
-	if l == nil {
-		return
+	if l == nil || !l.busy {
+		return // forgotten, or it took too long
 	}
 	now := time.Now()
 	l.busy, l.paused = false, now

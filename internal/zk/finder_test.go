@@ -120,3 +120,38 @@ func TestFinderIsBounded(t *testing.T) {
 		t.Error("asked after the end")
 	}
 }
+
+// A look that does not end costs the others a while, and several of them end
+// the looking: nobody is kept waiting.
+func TestFinderStuck(t *testing.T) {
+	stop := make(chan struct{})
+	defer close(stop)
+	f := newFinder(func(id ProcessID) (Process, error) {
+		if id.PID < 100 {
+			<-stop
+		}
+		return Process{Server: true}, nil
+	})
+	f.stuckAfter = 10 * time.Millisecond
+	defer f.Close()
+	f.Want(ProcessID{1, 1})
+	f.Want(ProcessID{100, 1})
+	if p, ok := settle(t, f, ProcessID{100, 1}); !ok || !p.Server {
+		t.Errorf("after one that is stuck: %+v %v", p, ok)
+	}
+	if p, ok := settle(t, f, ProcessID{1, 1}); !ok || p.Server {
+		t.Errorf("the stuck one: %+v %v", p, ok)
+	}
+	for i := range uint32(maxStuck) {
+		f.Want(ProcessID{2 + i, 1})
+	}
+	f.Want(ProcessID{101, 1})
+	for i := range uint32(maxStuck) {
+		settle(t, f, ProcessID{2 + i, 1})
+	}
+	settle(t, f, ProcessID{101, 1})
+	f.Want(ProcessID{102, 1})
+	if f.Busy(ProcessID{102, 1}) {
+		t.Error("still looking")
+	}
+}

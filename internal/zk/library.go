@@ -17,6 +17,7 @@ import (
 const (
 	maxDescriptors = 8192     // open files looked at
 	maxJars        = 1024     // archives looked into
+	maxLibraries   = 16       // of them that hold the library: what is unpacked is no part of maxRead
 	maxRead        = 96 << 20 // bytes read of files that the process chose
 	maxThreads     = 4096
 	maxSource      = 256
@@ -57,7 +58,7 @@ type findings struct {
 }
 
 func (f *findings) add(where, name string, r io.ReaderAt, size int64) {
-	if len(f.names) >= maxJars {
+	if len(f.names) >= maxJars || len(f.libraries) >= maxLibraries {
 		f.cut = true
 	}
 	if f.cut || f.names[name] {
@@ -130,7 +131,7 @@ func java(t *proctree.Tree, argv []string, b *budget) *event.Client {
 	var why string
 	c.Transport, why = transport(f.libraries, threads, options(t, argv))
 	if c.Transport == transportNetty {
-		c.Handshake = "" // that of the other transport's code
+		c.Handshake = nil // that of the other transport's code
 	}
 	if why != "" {
 		c.Source = strings.TrimPrefix(c.Source+"; "+c.Transport+": "+why, "; ")
@@ -152,8 +153,8 @@ func (f *findings) client() event.Client {
 			// Which of them connects cannot be told.
 			c.Version, c.Source = "", "several: "+f.sources[0]+", "+f.sources[i+1]
 		}
-		if handshake(l) != c.Handshake {
-			c.Handshake = ""
+		if l.DisableWrites != first.DisableWrites {
+			c.Handshake = nil
 		}
 	}
 	if f.cut {
@@ -164,14 +165,14 @@ func (f *findings) client() event.Client {
 
 // handshake tells what the code of the NIO client does: with the fix of
 // ZOOKEEPER-1702 ClientCnxnSocketNIO.doIO calls disableWrite once more.
-func handshake(l jar.Library) event.Handshake {
+func handshake(l jar.Library) *event.Handshake {
 	switch l.DisableWrites {
 	case 1:
-		return event.HandshakeEarly
+		return new(event.HandshakeEarly)
 	case 2:
-		return event.HandshakeWaits
+		return new(event.HandshakeWaits)
 	}
-	return ""
+	return nil
 }
 
 func isArchive(name string) bool {
