@@ -30,7 +30,8 @@ func TestShrink(t *testing.T) {
 	if len(out.resets) != 1 || len(s.byCookie) != 0 || len(s.stories.sends) != 0 {
 		t.Errorf("%d records told of 1 that waited; %d cookies and %d stories left", len(out.resets), len(s.byCookie), len(s.stories.sends))
 	}
-	if left := reachable() - before; left > full/20 {
+	// The tables of the summary and of those who sent stay: they are bounded.
+	if left := reachable() - before; left > full/10 {
 		t.Errorf("of %d bytes for %d records %d are left", full, queueMax, left)
 	}
 	runtime.KeepAlive(s)
