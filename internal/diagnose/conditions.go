@@ -158,6 +158,9 @@ var (
 	sendThread = Condition{"the thread that acted is the Java client's SendThread", func(r *event.Reset) bool {
 		return r.Thread != nil && strings.Contains(*r.Thread, "-SendThread")
 	}}
+	jvmPaused = Condition{"a garbage collection of the local JVM took a second or more, within the minute before", func(r *event.Reset) bool {
+		return r.ZooKeeper != nil && r.ZooKeeper.Pause != nil && r.ZooKeeper.Pause.DurationNS >= int64(time.Second)
+	}}
 	closeReply   = among("unread bytes", unread, 20)
 	sessionBytes = least("bytes that the local process read", consumed, 40)
 

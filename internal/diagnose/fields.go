@@ -3,6 +3,7 @@ package diagnose
 import (
 	"regexp"
 	"strconv"
+	"time"
 
 	"rstwhy/internal/event"
 )
@@ -42,6 +43,17 @@ var fields = map[string]func(*event.Reset) (string, bool){
 	"segment":  func(r *event.Reset) (string, bool) { return arrival(r), r.Evidence.SegmentBytes.Known },
 	"unread":   amount(func(e event.Evidence) event.Number { return e.UnreadBytes }),
 	"received": amount(func(e event.Evidence) event.Number { return e.ReceivedBytes }),
+	"pause": func(r *event.Reset) (string, bool) {
+		if r.ZooKeeper == nil || r.ZooKeeper.Pause == nil {
+			return "", false
+		}
+		p := r.ZooKeeper.Pause
+		text := human(p.DurationNS) + " for a garbage collection (" + clean(p.Collector) + ")"
+		if end := p.Start.Add(time.Duration(p.DurationNS)); !p.Running && !end.After(r.Time) {
+			text += ", until " + human(r.Time.Sub(end).Nanoseconds()) + " before the reset"
+		}
+		return text, true
+	},
 	"sincesent": func(r *event.Reset) (string, bool) {
 		n := r.Evidence.SinceSentNS
 		return human(n.N), n.Known

@@ -47,6 +47,7 @@ var zkClientStalled = Rule{
 	Title: "the session ended while data of the server lay unread: the client had stalled",
 	Cases: []Case{
 		{"client's host, data unread", []Condition{localClient, resetSent, causeIn(UnreadData, DataAfterShutdown), notKilled, plainApache, sessionBytes, quiet, not(closeReply), someUnread}, event.Likely},
+		{"client's host, its JVM had stopped", []Condition{localClient, resetSent, causeIn(UnreadData, DataAfterShutdown, LateData), notKilled, plainApache, sessionBytes, not(closeReply), jvmPaused}, event.Likely},
 		{"client's host, data after its close", []Condition{localClient, resetSent, causeIn(LateData, DataAfterShutdown), notKilled, plainApache, sessionBytes, quiet, segmentData}, event.Possible},
 		{"client's host, reset by the server", []Condition{localClient, resetReceived, peerEndedOrLate, plainApache, sessionBytes, largeUnread, notKilled, not(youngOnly)}, event.Possible},
 		{"client's host, by the sending thread", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, plainApache, sessionBytes, someUnread, not(closeReply), sendThread}, event.Possible},
@@ -55,6 +56,7 @@ var zkClientStalled = Rule{
 		Line{[]Condition{resetSent, someUnread}, "the process closed an established session with {unread} unread; a client that runs freely reads all before it closes"},
 		Line{[]Condition{resetReceived}, "the server reset an established session while {unread} from it lay unread here; a client that runs freely reads them at once"},
 		Line{[]Condition{resetSent, quiet}, "it had sent nothing for {sincesent}: no ping, and no closeSession, which an orderly close begins with"},
+		Line{[]Condition{jvmPaused}, "its JVM stood still for {pause}"},
 		Line{[]Condition{sendThread}, "the thread that closed is the client library's own (SendThread), which does so when it has heard nothing for two thirds of the session time-out"},
 	),
 	Do: []Line{
