@@ -40,6 +40,7 @@ type VerdictTally struct {
 	Resets     uint64     `json:"resets"`     // resets with this verdict
 	Do         []string   `json:"do"`         // what to do next, in order; the values in it are those of about
 	Because    []string   `json:"because"`    // the evidence of the reset that do is about
+	Raise      []string   `json:"raise"`      // what would raise its confidence; empty where it is proven
 	Harmless   uint64     `json:"harmless"`   // of resets: those that ask for nothing
 	Proven     uint64     `json:"proven"`     // of resets: those whose verdict is proven
 	Likely     uint64     `json:"likely"`     // of resets: those whose verdict is likely

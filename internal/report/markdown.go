@@ -93,6 +93,7 @@ func (m *markdown) finding(mark string, f finding) {
 	m.list(pad, "Between:", "- ", f.Who)
 	m.list(pad, "Because:", "- ", f.Because)
 	m.list(pad, "Do:", "", f.Do)
+	m.list(pad, "To be surer:", "- ", f.Raise)
 	if f.About != "" {
 		fmt.Fprintf(m, "\n%s(%s)\n", pad, text(f.About))
 	}

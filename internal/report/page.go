@@ -55,6 +55,7 @@ type finding struct {
 	About     string
 	Because   []string
 	Do        []string
+	Raise     []string
 }
 
 // timeline is the picture of the session and, in words, what it shows.
@@ -203,7 +204,7 @@ func totals(s *event.Summary) string {
 func newFinding(v *event.VerdictTally) finding {
 	f := finding{
 		Title: sink.VerdictTitle(v.Title), Rule: name(v.Rule), Resets: plural(v.Resets, "reset"), Certainty: sink.Certainty(v),
-		About: sink.AboutOne(v), Because: proseAll(v.Because), Do: proseAll(v.Do),
+		About: sink.AboutOne(v), Because: proseAll(v.Because), Do: proseAll(v.Do), Raise: proseAll(v.Raise),
 	}
 	if f.Title != "" && f.Title[0] >= 'a' && f.Title[0] <= 'z' {
 		f.Title = strings.ToUpper(f.Title[:1]) + f.Title[1:]

@@ -78,7 +78,7 @@ func (j *JSON) Summary(s *event.Summary) error {
 	c.Verdicts = append([]event.VerdictTally{}, c.Verdicts...)
 	for i := range c.Verdicts {
 		v := &c.Verdicts[i]
-		v.Do, v.Because, v.Pairs = list(v.Do), list(v.Because), list(v.Pairs)
+		v.Do, v.Because, v.Raise, v.Pairs = list(v.Do), list(v.Because), list(v.Raise), list(v.Pairs)
 	}
 	if err := j.write(&c); err != nil {
 		return fmt.Errorf("write summary as JSON: %w", err)

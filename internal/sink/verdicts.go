@@ -56,7 +56,7 @@ func (t *Tally) addVerdict(v *event.Verdict, pair pairKey, n counts) {
 	}
 	sum.pairs.add(pair, n)
 	if sum.Resets == 1 || confidences[v.Confidence] > confidences[sum.Confidence] {
-		sum.Title, sum.Confidence, sum.Do, sum.Because = v.Title, v.Confidence, v.Do, v.Because
+		sum.Title, sum.Confidence, sum.Do, sum.Because, sum.Raise = v.Title, v.Confidence, v.Do, v.Because, v.Raise
 		sum.About = pair.process.String() + " and " + pair.remote.String()
 	}
 }
