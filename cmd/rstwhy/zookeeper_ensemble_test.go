@@ -159,7 +159,7 @@ func (e *zkEnsemble) run(t *testing.T, tr *zkTrace) (runs []zkCaseRun) {
 	defer load.Wait()
 	defer close(stop)
 	for _, c := range []zkCase{
-		{name: "session moved with requests behind it, Java NIO client", sign: "S9", tries: 5, server: "zookeeper-session-moved",
+		{name: "session moved with requests behind it, Java NIO client", sign: "S9", tries: 5, server: "zookeeper-session-moved|zookeeper-late-client-data",
 			run: func(*zkLab) error { return e.moveSession() }},
 		{name: "leader killed", sign: "S12 C4", near: "zookeeper-1702",
 			run: func(*zkLab) error { return e.killLeader() }},

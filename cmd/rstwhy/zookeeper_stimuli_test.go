@@ -88,7 +88,7 @@ var zkConnecting = []zkCase{
 		// Found by accident: its closeSession goes out behind the request to
 		// renew a session that is gone.
 		name: "Netty client closes while it renews a session that is gone", sign: "S1 C1", tries: 4,
-		server: "zookeeper-1702", client: "zookeeper-1702|zookeeper-old-server|zookeeper-network-or-server",
+		server: "zookeeper-1702", client: "zookeeper-1702|zookeeper-old-server|zookeeper-network-or-server|zookeeper-reset-after-close",
 		run: func(l *zkLab) error { return l.renewed("netty", "netty") },
 	},
 	{

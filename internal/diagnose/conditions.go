@@ -122,6 +122,8 @@ var (
 	someAcked         = least("acknowledged bytes", acked, 1)
 	someUnread        = least("unread bytes", unread, 1)
 	moreThanRequest   = least("sent bytes", sent, 50)
+	bodyArrived       = among("bytes of the segment", func(r *event.Reset) event.Number { return r.Evidence.SegmentBytes }, 44, 45)
+	lengthReceived    = among("received bytes", gotBytes, 4)
 	bodyUnread        = among("unread bytes", unread, 44, 45)
 	newlineUnread     = among("unread bytes", unread, 1, 2)
 	answered          = least("sent bytes", sent, 4)
@@ -167,6 +169,7 @@ var (
 	// A ping or closeSession is 12 bytes; a correct client sends it as its first
 	// word after the answer, which looks the same once the answer is acknowledged.
 	pingUnread      = among("unread bytes", unread, 12)
+	twoSeconds      = least("nanoseconds since the connection was opened", func(r *event.Reset) event.Number { return r.Evidence.AgeNS }, int64(2*time.Second))
 	peerEndedOrLate = causeIn(PeerReset, SentToClosedPeer, PeerResetAfterEOF, ResetOutOfWindow, ResetChallenged)
 	youngOnly       = Condition{"the connection is not known to be older than 5 s", func(r *event.Reset) bool {
 		return !r.Evidence.AgeNS.Known || r.Evidence.AgeNS.N <= int64(5*time.Second)

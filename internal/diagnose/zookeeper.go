@@ -73,11 +73,14 @@ var zkNotServing = Rule{
 		{"server's host, and the server says so", onServer(readLength, nothingSent, bodyUnread, notServing, freshAnswer), event.Proven},
 		{"server's host", onServer(readLength, nothingSent, bodyUnread), event.Likely},
 		{"server's host, not a plain request, but the server says so", onServer(readLength, nothingSent, notServing, freshAnswer), event.Likely},
+		{"server's host, to a C client, and the server says so", []Condition{localServer, resetSent, causeIn(LateData), notKilled, plainApache, lengthReceived, nothingSent, bodyArrived, notServing, freshAnswer}, event.Proven},
+		{"server's host, to a C client", []Condition{localServer, resetSent, causeIn(LateData), notKilled, plainApache, lengthReceived, nothingSent, bodyArrived}, event.Likely},
 		{"client's host, the server says so", onClient(requestSent, nothingReceived, notServing), event.Likely},
 	},
 	Because: with(
 		Line{[]Condition{localServer, bodyUnread}, "the server read {consumed} of a connection request, the length, and closed with the other {unread} unread and without an answer, as it does while it has no quorum, starts or stops"},
-		Line{[]Condition{localServer, not(bodyUnread)}, "the server read {consumed} and closed without an answer, {unread} unread"},
+		Line{[]Condition{localServer, bodyArrived}, "the server had received 4 bytes, the length of a connection request, and closed without an answer; the rest, {segment}, came after that: the C client sends it apart"},
+		Line{[]Condition{localServer, not(bodyUnread), not(bodyArrived)}, "the server read {consumed} and closed without an answer, {unread} unread"},
 		Line{[]Condition{localClient}, "the client sent one connection request ({sent}) and got no byte of an answer"},
 	),
 	Do: []Line{

@@ -49,7 +49,7 @@ var zkClientStalled = Rule{
 		{"client's host, data unread", []Condition{localClient, resetSent, causeIn(UnreadData, DataAfterShutdown), notKilled, plainApache, sessionBytes, quiet, not(closeReply), someUnread}, event.Likely},
 		{"client's host, its JVM had stopped", []Condition{localClient, resetSent, causeIn(UnreadData, DataAfterShutdown, LateData), notKilled, plainApache, sessionBytes, not(closeReply), jvmPaused}, event.Likely},
 		{"client's host, data after its close", []Condition{localClient, resetSent, causeIn(LateData, DataAfterShutdown), notKilled, plainApache, sessionBytes, quiet, segmentData}, event.Possible},
-		{"client's host, reset by the server", []Condition{localClient, resetReceived, peerEndedOrLate, plainApache, sessionBytes, largeUnread, notKilled, not(youngOnly)}, event.Possible},
+		{"client's host, reset by the server", []Condition{localClient, resetReceived, peerEndedOrLate, plainApache, sessionBytes, largeUnread, notKilled, twoSeconds}, event.Possible},
 		{"client's host, by the sending thread", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, plainApache, sessionBytes, someUnread, not(closeReply), sendThread}, event.Possible},
 	},
 	Because: with(
@@ -174,7 +174,7 @@ var zkResetAfterClose = Rule{
 	Title:    "the server reset the connection when the client had closed it already: harmless",
 	Harmless: true,
 	Cases: []Case{
-		{"client's host", []Condition{localClient, resetReceived, causeIn(PeerResetAfterClose), notKilled, mayBeZooKeeper, not(clientAffected)}, event.Likely},
+		{"client's host", []Condition{localClient, resetReceived, causeIn(PeerResetAfterClose), notKilled, mayBeZooKeeper}, event.Likely},
 	},
 	Because: []Line{
 		{nil, "{ending}"},
