@@ -237,7 +237,7 @@ struct storm_key {
 	__u8 how;
 	__u8 effect;
 	__u8 shape;
-	__u8 side;  /* storm_side when it was counted */
+	__u8 side;  /* storm_turn & 1 when it was counted */
 	__u8 pad[6];
 };
 
@@ -250,13 +250,15 @@ struct storm {
 	__u16 peer_port; /* of the first */
 	__u16 pad;
 	/* In storms_kind: how many entries the kind has in storms and storms_any,
-	 * and the remote address and the port of its first reset. */
+	 * and the remote address and the port of its first reset, and of the last
+	 * one that had no storm of its own. */
 	__u32 entries;
 	__u32 entries_any;
-	__u8 peer_addr[16];
-	__u16 local_port;
-	__u16 connected_port;
-	__u32 pad_addr;
+	__u8 first_addr[16];
+	__u8 last_addr[16];
+	__u16 first_port;
+	__u16 last_port;
+	__u32 pad_port;
 };
 
 /* The resets of one process that were counted in doubt: whoever closes the
@@ -264,7 +266,7 @@ struct storm {
 struct doubt_key {
 	__u64 start_ns;
 	__u32 tgid;
-	__u32 side; /* of storm_key */
+	__u32 turn; /* storm_turn when they were counted: a close much later says nothing of these */
 };
 
 struct doubted {

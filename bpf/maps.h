@@ -15,8 +15,8 @@ struct sock_owner {
 	u8 doubt;
 	u8 active;
 	u8 passive;
-	u8 counted; /* 1 + storm_side: a reset of it was counted in doubt */
-	u8 pad[5];
+	u8 pad[2];
+	u32 counted; /* 1 + storm_turn: a reset of it was counted in doubt then */
 };
 
 struct {
@@ -124,7 +124,7 @@ struct draft {
 	struct storm_key kind; /* the key without remote address and port */
 	struct storm storm;
 	u32 counted_in; /* enum counted_in */
-	u32 pad;
+	u32 turn;	/* storm_turn when the key was made */
 };
 
 /* Which map a draft was counted in. */
@@ -143,9 +143,9 @@ struct {
 	__type(value, struct draft);
 } drafts SEC(".maps");
 
-/* Resets that are too many to be told one by one. User space turns storm_side
- * from 0 to 1 and back and takes the entries of the side that rests, so that no
- * count is lost between reading and deleting. */
+/* Resets that are too many to be told one by one. User space adds one to
+ * storm_turn, whose last bit is the side that works, and takes the entries of the
+ * side that rests, so that no count is lost between reading and deleting. */
 #define STORMS 8192
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -155,7 +155,7 @@ struct {
 } storms SEC(".maps");
 
 /* What storms has no room for, without the port, or without the remote address:
- * whichever differs from that of the kind's first reset. */
+ * whichever differs each time. */
 #define STORMS_ANY 2048
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -193,7 +193,7 @@ struct {
 u32 storm_doubts_open = 0;
 u32 pad_doubts = 0;
 
-/* Entries made on each storm_side; user space sets a side to 0 when it takes it. */
+/* Entries made on each side; user space sets a side to 0 when it takes it. */
 struct entries {
 	u32 storms;
 	u32 any;
@@ -201,7 +201,7 @@ struct entries {
 struct entries used_0 = {};
 struct entries used_1 = {};
 
-u32 storm_side = 0;
+u32 storm_turn = 0;
 u32 pad_side = 0;
 u64 storms_made = 0; /* entries made so far, so that quiet times need no look */
 

@@ -90,8 +90,17 @@ static __always_inline u8 shape(const struct reset_event *e)
 	       (e->backlog > e->max_backlog ? SHAPE_OVERFLOW : 0) | (e->snd_nxt != e->snd_una ? SHAPE_UNACKED : 0);
 }
 
-static __always_inline void fill_key(struct storm_key *k, const struct reset_event *e)
+static __always_inline u16 port_of(const struct storm_key *k)
 {
+	return k->local_port ? k->local_port : k->peer_port;
+}
+
+static __always_inline void fill_key(struct draft *d)
+{
+	const struct reset_event *e = &d->event;
+	struct storm_key *k = &d->key;
+
+	d->turn = *(volatile u32 *)&storm_turn;
 	__builtin_memset(k, 0, sizeof(*k));
 	k->owner_start_ns = e->owner.start_ns;
 	k->owner_tgid = e->owner.tgid;
@@ -118,7 +127,7 @@ static __always_inline void fill_key(struct storm_key *k, const struct reset_eve
 	k->how = e->how;
 	k->effect = e->effect;
 	k->shape = shape(e);
-	k->side = storm_side & 1;
+	k->side = d->turn & 1;
 }
 
 /* storm_of finds the storm of a draft in a map, or makes an empty one and
@@ -138,10 +147,11 @@ static __always_inline struct storm *storm_of(void *map, struct storm_key *key, 
 	d->storm.pad = 0;
 	d->storm.entries = 0;
 	d->storm.entries_any = 0;
-	__builtin_memcpy(d->storm.peer_addr, d->key.peer_addr, 16);
-	d->storm.local_port = d->key.local_port;
-	d->storm.connected_port = d->key.peer_port;
-	d->storm.pad_addr = 0;
+	__builtin_memcpy(d->storm.first_addr, d->key.peer_addr, 16);
+	__builtin_memcpy(d->storm.last_addr, d->key.peer_addr, 16);
+	d->storm.first_port = port_of(&d->key);
+	d->storm.last_port = d->storm.first_port;
+	d->storm.pad_port = 0;
 	__sync_fetch_and_add(&storms_made, 1);
 	/* another CPU may be first: then its entry serves */
 	if (!bpf_map_update_elem(map, key, &d->storm, BPF_NOEXIST)) {
@@ -216,6 +226,55 @@ static __always_inline struct storm *own_storm(struct draft *d, struct storm *ki
 			d->key.side ? &used_1.storms : &used_0.storms);
 }
 
+static __always_inline bool same_addr(const u8 *a, const u8 *b)
+{
+	return !__builtin_memcmp(a, b, 16);
+}
+
+/* one_port tells which of the two the resets of the kind have in common: one
+ * port at which many addresses knock, or one address that tries many ports. A
+ * scan and a flood may be one kind: each is known by the reset before. */
+static __always_inline bool one_port(struct storm *kind, const struct storm_key *k)
+{
+	u16 port = port_of(k);
+	bool is;
+
+	if (!kind)
+		return false;
+	is = !same_addr(kind->first_addr, k->peer_addr) && !same_addr(kind->last_addr, k->peer_addr) &&
+	     (kind->first_port == port || kind->last_port == port);
+	__builtin_memcpy(kind->last_addr, k->peer_addr, 16);
+	kind->last_port = port;
+	return is;
+}
+
+/* any_of finds, or makes, the storm of all ports or of all addresses. */
+static __always_inline struct storm *any_of(struct draft *d, struct storm *kind)
+{
+	bool port = one_port(kind, &d->key);
+	struct storm_key *k = &d->key;
+	u32 nobody = 0;
+	struct storm *s;
+	u16 local = k->local_port, peer = k->peer_port;
+
+	any_port(k);
+	s = bpf_map_lookup_elem(&storms_any, k);
+	if (s)
+		return s;
+	if (port) {
+		k->local_port = local;
+		k->peer_port = peer;
+		any_address(k);
+		s = bpf_map_lookup_elem(&storms_any, k);
+		if (s)
+			return s;
+	}
+	if (!may_grow(kind ? kind->entries_any : 0, used_0.any + used_1.any, STORMS_ANY))
+		return NULL;
+	return storm_of(&storms_any, k, d, kind ? &kind->entries_any : &nobody,
+			k->side ? &used_1.any : &used_0.any);
+}
+
 /* aggregate counts a reset that has no storm yet: in one of its own, else
  * without the port, or the remote address, that is another one each time, else
  * without both, else only what it is. */
@@ -223,20 +282,10 @@ static __always_inline u32 aggregate(struct draft *d, struct storm *kind)
 {
 	u32 nobody = 0;
 	u64 now = d->event.time_ns;
-	struct storm *s;
 
 	if (has_room(kind) && add_to(own_storm(d, kind), now))
 		return COUNTED_STORM;
-	/* many addresses at one port, or else many ports */
-	if (kind && kind->local_port == d->key.local_port && kind->connected_port == d->key.peer_port)
-		any_address(&d->key);
-	else
-		any_port(&d->key);
-	s = bpf_map_lookup_elem(&storms_any, &d->key);
-	if (!s && may_grow(kind ? kind->entries_any : 0, used_0.any + used_1.any, STORMS_ANY))
-		s = storm_of(&storms_any, &d->key, d, kind ? &kind->entries_any : &nobody,
-			     d->key.side ? &used_1.any : &used_0.any);
-	if (add_to(s, now))
+	if (add_to(any_of(d, kind), now))
 		return COUNTED_ANY;
 	if (add_to(kind, now))
 		return COUNTED_KIND;
@@ -249,7 +298,7 @@ static __always_inline u32 aggregate(struct draft *d, struct storm *kind)
 
 static __always_inline struct doubted *doubted_of(struct draft *d)
 {
-	struct doubt_key key = { .start_ns = d->key.owner_start_ns, .tgid = d->key.owner_tgid, .side = d->key.side };
+	struct doubt_key key = { .start_ns = d->key.owner_start_ns, .tgid = d->key.owner_tgid, .turn = d->turn };
 	struct doubted none = {}, *o = bpf_map_lookup_elem(&storm_doubts, &key);
 
 	if (o)
@@ -277,7 +326,7 @@ static __always_inline void counted(struct draft *d, u8 hook, struct counters *c
 		return;
 	__sync_fetch_and_add(&o->counted, 1);
 	if (s)
-		s->counted = 1 + d->key.side;
+		s->counted = 1 + d->turn;
 	if (!storm_doubts_open)
 		storm_doubts_open = 1;
 }
@@ -394,7 +443,7 @@ static __always_inline bool finish(struct draft *d, u8 hook, struct counters *c,
 	must = telling == TELL || (telling == TELL_IF_ROOM && free_place(d));
 	if (must && tell(d, hook, c, cpu, s))
 		return true;
-	fill_key(&d->key, e);
+	fill_key(d);
 	storm = bpf_map_lookup_elem(&storms, &d->key);
 	if (storm) {
 		add_to(storm, e->time_ns);

@@ -184,6 +184,8 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 
 	if (!c)
 		return 0;
+	cpu->counted_sk = 0;
+	cpu->told_sk = 0;
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp) {
 		c->seen[HOOK_RECEIVE]++;
@@ -208,8 +210,6 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		from_storage(&d->event, s);
 		doubt(&d->event);
 	}
-	cpu->counted_sk = 0;
-	cpu->told_sk = 0;
 	if (finish(d, HOOK_RECEIVE, c, cpu, s, telling_of(&d->event))) {
 		cpu->told_sk = (u64)sk;
 	} else {
@@ -464,7 +464,7 @@ int shadow__inet_sock_set_state(u64 *ctx)
 /* confirm: the owner under which a reset was counted closes the socket itself. */
 static __always_inline void confirm(struct sock_owner *s, struct task_struct *task)
 {
-	struct doubt_key key = { .start_ns = s->owner.start_ns, .tgid = s->owner.tgid, .side = s->counted - 1 };
+	struct doubt_key key = { .start_ns = s->owner.start_ns, .tgid = s->owner.tgid, .turn = s->counted - 1 };
 	struct doubted *o;
 
 	s->counted = 0;

@@ -187,7 +187,8 @@ func byCause(r *event.Reset) []string {
 		return []string{"TCPAbortOnClose"}
 	case r.Cause == diagnose.LingerZero:
 		return []string{"TCPAbortOnData"}
-	case (r.Cause == diagnose.LateData || r.Cause == diagnose.DataAfterShutdown) && r.Socket == event.SocketFull:
+	// a listener that answers a late segment counts nothing (tcp_rcv_state_process)
+	case (r.Cause == diagnose.LateData || r.Cause == diagnose.DataAfterShutdown) && r.Socket == event.SocketFull && (r.State == nil || *r.State != "LISTEN"):
 		return []string{"TCPAbortOnData"}
 	case r.Cause == diagnose.Linger2Abort && !r.Facts.TriggerSeen && r.Facts.StateAtReset == "CLOSE":
 		return []string{"TCPAbortOnLinger"}

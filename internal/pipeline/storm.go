@@ -104,7 +104,7 @@ func (s *session) tellStormed(list []probe.Counted) {
 func (s *session) storm(in *probe.Counted) (*event.Storm, bool) {
 	raw := probe.Sample(&in.Key, &in.Count)
 	n := in.Count.Count
-	res := Resolution{Raw: raw, Owner: s.complete(&raw.Owner), Source: probe.Source(&raw)}
+	res := Resolution{Raw: raw, Owner: s.stormOwner(&raw.Owner), Source: probe.Source(&raw)}
 	if res.Owner != nil && s.mayConcernZooKeeper(&raw, res.Owner) {
 		s.servers.attach(&res, s.names, s.clock)
 	}
@@ -133,6 +133,17 @@ func (s *session) storm(in *probe.Counted) (*event.Storm, bool) {
 		return nil, false
 	}
 	return st, true
+}
+
+// stormOwner describes the owner by its name of now: what is stored with the
+// sockets is that of the time when they were opened, maybe of another program.
+func (s *session) stormOwner(o *probe.Owner) *event.Process {
+	now := *o
+	now.Comm = [16]uint8{}
+	if p := s.complete(&now); p == nil || p.Comm != "" {
+		return p
+	}
+	return s.complete(o) // gone, and never looked at
 }
 
 // finishStorm hands a line to the sinks; live and replay share it.

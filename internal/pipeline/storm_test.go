@@ -78,6 +78,15 @@ func TestStormLines(t *testing.T) {
 			}
 			return l
 		}, []string{"100 sent closed-port :0 198.51.100.1/32"}},
+		{"a scan of ports beside a flood to one, from everywhere but for one", func() (l []probe.Counted) {
+			for i := range 100 {
+				l = append(l, counted(closedPort(ms, "198.51.100.1", uint16(i+1)), 1))
+			}
+			for i := range 100 {
+				l = append(l, counted(closedPort(ms, fmt.Sprintf("%d.51.0.9", i+20), 8080), 2))
+			}
+			return append(l, counted(closedPort(ms, "203.0.113.7", 8080), 90))
+		}, []string{"200 sent closed-port :8080 0.0.0.0/0", "100 sent closed-port :0 198.51.100.1/32", "90 sent closed-port :8080 203.0.113.7/32"}},
 		{"two owners", func() []probe.Counted {
 			_, a := activePair(ms)
 			b := a

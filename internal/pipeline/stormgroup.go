@@ -12,6 +12,7 @@ import (
 const (
 	stormRemotes = 64 // addresses, and prefixes of a width, told one by one
 	stormPorts   = 64 // local ports told one by one
+	heavyPart    = 16 // one in so many resets makes an address or port that is told, whatever the others
 )
 
 // stormGroup is what a line says besides address and local port.
@@ -44,23 +45,24 @@ func groupOf(st *event.Storm) stormGroup {
 
 // collapse joins lines of one group, remote address and local port; a group
 // with many local ports becomes one without, and one with many addresses one of
-// prefixes. The result is in order of time.
+// prefixes, but for those that have a good part of the resets. The result is in order of time.
 func collapse(in []*event.Storm) []*event.Storm {
-	ports := map[stormGroup]map[uint16]bool{}
+	ports, totals := map[stormGroup]map[uint16]uint64{}, map[stormGroup]uint64{}
 	for _, st := range in {
 		g := groupOf(st)
 		g.port = 0
 		if ports[g] == nil {
-			ports[g] = map[uint16]bool{}
+			ports[g] = map[uint16]uint64{}
 		}
-		ports[g][st.LocalPort] = true
+		ports[g][st.LocalPort] += st.Count
+		totals[g] += st.Count
 	}
 	groups := map[stormGroup][]*event.Storm{}
 	for _, st := range in {
 		g := groupOf(st)
 		all := g
 		all.port = 0
-		if len(ports[all]) > stormPorts {
+		if len(ports[all]) > stormPorts && ports[all][st.LocalPort] < totals[all]/heavyPart {
 			g, st.LocalPort = all, 0
 		}
 		groups[g] = append(groups[g], st)
@@ -76,19 +78,36 @@ func collapse(in []*event.Storm) []*event.Storm {
 	return out
 }
 
-// byPrefix widens the remote addresses until stormRemotes lines suffice.
+// byPrefix widens the remote addresses until stormRemotes lines suffice. An
+// address with a good part of the resets stays as it is.
 func byPrefix(list []*event.Storm, v4 bool) []*event.Storm {
 	widths := []int{128, 64, 48, 0}
 	if v4 {
 		widths = []int{32, 24, 16, 0}
 	}
-	for _, bits := range widths {
-		list = joined(list, bits)
-		if len(list) <= stormRemotes {
+	list = joined(list, widths[0])
+	if len(list) <= stormRemotes {
+		return list
+	}
+	total := uint64(0)
+	for _, st := range list {
+		total += st.Count
+	}
+	var heavy, light []*event.Storm
+	for _, st := range list {
+		if st.Count >= total/heavyPart && st.Remote.IsSingleIP() {
+			heavy = append(heavy, st)
+		} else {
+			light = append(light, st)
+		}
+	}
+	for _, bits := range widths[1:] {
+		light = joined(light, bits)
+		if len(heavy)+len(light) <= stormRemotes {
 			break
 		}
 	}
-	return list
+	return append(heavy, light...)
 }
 
 func joined(list []*event.Storm, bits int) []*event.Storm {

@@ -55,7 +55,7 @@ type kernelDoubtKey struct {
 	_       structs.HostLayout
 	StartNs uint64
 	Tgid    uint32
-	Side    uint32
+	Turn    uint32
 }
 
 type kernelDoubted struct {
@@ -71,7 +71,7 @@ type kernelDraft struct {
 	Kind      kernelStormKey
 	Storm     kernelStorm
 	CountedIn uint32
-	Pad       uint32
+	Turn      uint32
 }
 
 type kernelEndedBy uint32
@@ -291,8 +291,8 @@ type kernelSockOwner struct {
 	Doubt     uint8
 	Active    uint8
 	Passive   uint8
-	Counted   uint8
-	Pad       [5]uint8
+	Pad       [2]uint8
+	Counted   uint32
 }
 
 type kernelSocketKind uint32
@@ -305,20 +305,21 @@ const (
 )
 
 type kernelStorm struct {
-	_             structs.HostLayout
-	Owner         kernelOwner
-	Count         uint64
-	FirstNs       uint64
-	LastNs        uint64
-	ExitCode      int32
-	PeerPort      uint16
-	Pad           uint16
-	Entries       uint32
-	EntriesAny    uint32
-	PeerAddr      [16]uint8
-	LocalPort     uint16
-	ConnectedPort uint16
-	PadAddr       uint32
+	_          structs.HostLayout
+	Owner      kernelOwner
+	Count      uint64
+	FirstNs    uint64
+	LastNs     uint64
+	ExitCode   int32
+	PeerPort   uint16
+	Pad        uint16
+	Entries    uint32
+	EntriesAny uint32
+	FirstAddr  [16]uint8
+	LastAddr   [16]uint8
+	FirstPort  uint16
+	LastPort   uint16
+	PadPort    uint32
 }
 
 type kernelStormKey struct {
@@ -455,7 +456,7 @@ const (
 	kernelVarSelfTgid                = "self_tgid"
 	kernelVarShutdownCall            = "shutdown_call"
 	kernelVarStormDoubtsOpen         = "storm_doubts_open"
-	kernelVarStormSide               = "storm_side"
+	kernelVarStormTurn               = "storm_turn"
 	kernelVarStormsMade              = "storms_made"
 	kernelVarUsed0                   = "used_0"
 	kernelVarUsed1                   = "used_1"
@@ -581,7 +582,7 @@ type kernelVariableSpecs struct {
 	SelfTgid         *ebpf.VariableSpec `ebpf:"self_tgid"`
 	ShutdownCall     *ebpf.VariableSpec `ebpf:"shutdown_call"`
 	StormDoubtsOpen  *ebpf.VariableSpec `ebpf:"storm_doubts_open"`
-	StormSide        *ebpf.VariableSpec `ebpf:"storm_side"`
+	StormTurn        *ebpf.VariableSpec `ebpf:"storm_turn"`
 	StormsMade       *ebpf.VariableSpec `ebpf:"storms_made"`
 	Used0            *ebpf.VariableSpec `ebpf:"used_0"`
 	Used1            *ebpf.VariableSpec `ebpf:"used_1"`
@@ -681,7 +682,7 @@ type kernelVariables struct {
 	SelfTgid         *ebpf.Variable `ebpf:"self_tgid"`
 	ShutdownCall     *ebpf.Variable `ebpf:"shutdown_call"`
 	StormDoubtsOpen  *ebpf.Variable `ebpf:"storm_doubts_open"`
-	StormSide        *ebpf.Variable `ebpf:"storm_side"`
+	StormTurn        *ebpf.Variable `ebpf:"storm_turn"`
 	StormsMade       *ebpf.Variable `ebpf:"storms_made"`
 	Used0            *ebpf.Variable `ebpf:"used_0"`
 	Used1            *ebpf.Variable `ebpf:"used_1"`

@@ -110,10 +110,10 @@ type storms struct {
 // both sides.
 func (l *Live) Storms() ([]Counted, error) {
 	made := l.coll.Variables["storms_made"]
-	side := l.coll.Variables["storm_side"]
+	turn := l.coll.Variables["storm_turn"]
 	var now uint64
 	var working uint32
-	if err := errors.Join(made.Get(&now), side.Get(&working)); err != nil {
+	if err := errors.Join(made.Get(&now), turn.Get(&working)); err != nil {
 		return nil, fmt.Errorf("read storms: %w", err)
 	}
 	if now == l.storms.made && !l.detached {
@@ -122,8 +122,9 @@ func (l *Live) Storms() ([]Counted, error) {
 	var out []Counted
 	left := false
 	for _, name := range []string{"storms", "storms_any", "storms_kind", "storms_rest"} {
-		more, err := take(l, name, &l.storms.counted, uint8(working), func(k *StormKey) *uint8 { return &k.Side },
+		more, err := take(l, name, &l.storms.counted, func(k *StormKey) bool { return k.Side == uint8(working&1) },
 			func(k *StormKey, v *Storm) {
+				k.Side = 0
 				if v.Count > 0 {
 					out = append(out, Counted{Key: *k, Count: *v, Merged: name == "storms_rest"})
 				}
@@ -136,11 +137,11 @@ func (l *Live) Storms() ([]Counted, error) {
 	if !left {
 		l.storms.made = now
 	}
-	if err := l.confirmStorms(out, uint8(working)); err != nil {
+	if err := l.confirmStorms(out, working); err != nil {
 		return out, err
 	}
 	rests := l.coll.Variables[[]string{"used_1", "used_0"}[working&1]]
-	if err := errors.Join(rests.Set(kernelEntries{}), side.Set(1-working&1)); err != nil {
+	if err := errors.Join(rests.Set(kernelEntries{}), turn.Set(working+1)); err != nil {
 		return out, fmt.Errorf("turn storms: %w", err)
 	}
 	return out, nil
@@ -148,26 +149,29 @@ func (l *Live) Storms() ([]Counted, error) {
 
 // confirmStorms says which owners closed all of the sockets that were counted for
 // them in doubt on the resting side.
-func (l *Live) confirmStorms(list []Counted, working uint8) error {
+func (l *Live) confirmStorms(list []Counted, working uint32) error {
 	type process struct {
 		start uint64
 		pid   uint32
 	}
-	unconfirmed, some := map[process]bool{}, false
-	left, err := take(l, "storm_doubts", &l.storms.doubts, working, func(k *kernelDoubtKey) *uint32 { return &k.Side },
+	// A process that the map had no room for is in none of the two.
+	confirmed, unconfirmed := map[process]bool{}, map[process]bool{}
+	left, err := take(l, "storm_doubts", &l.storms.doubts, func(k *kernelDoubtKey) bool { return k.Turn == working },
 		func(k *kernelDoubtKey, v *kernelDoubted) {
-			some = true
+			p := process{k.StartNs, k.Tgid}
+			confirmed[p] = true
 			if v.Confirmed < v.Counted {
-				unconfirmed[process{k.StartNs, k.Tgid}] = true
+				unconfirmed[p] = true
 			}
 		})
 	if err != nil {
 		return err
 	}
 	for i := range list {
-		list[i].Confirmed = some && !unconfirmed[process{list[i].Key.OwnerStartNs, list[i].Key.OwnerTgid}]
+		p := process{list[i].Key.OwnerStartNs, list[i].Key.OwnerTgid}
+		list[i].Confirmed = confirmed[p] && !unconfirmed[p]
 	}
-	if left || some {
+	if left || len(confirmed) > 0 {
 		return nil
 	}
 	return l.coll.Variables["storm_doubts_open"].Set(uint32(0))
@@ -182,7 +186,7 @@ type batch[K, V any] struct {
 
 // take reads a map and deletes what the resting side has; left tells that the
 // working side has something.
-func take[K, V any, S uint8 | uint32](l *Live, name string, b *batch[K, V], working uint8, side func(*K) *S, each func(*K, *V)) (left bool, err error) {
+func take[K, V any](l *Live, name string, b *batch[K, V], works func(*K) bool, each func(*K, *V)) (left bool, err error) {
 	m := l.coll.Maps[name]
 	if n := int(m.MaxEntries()); len(b.keys) < n {
 		b.keys, b.values = make([]K, n), make([]V, n)
@@ -194,14 +198,13 @@ func take[K, V any, S uint8 | uint32](l *Live, name string, b *batch[K, V], work
 	}
 	for i := range n {
 		k := &b.keys[i]
-		if !l.detached && *side(k) == S(working) {
+		if !l.detached && works(k) {
 			left = true
 			continue
 		}
 		if err := m.Delete(k); err != nil {
 			return left, fmt.Errorf("take from %s: %w", name, err)
 		}
-		*side(k) = 0
 		each(k, &b.values[i])
 	}
 	return left, nil
