@@ -115,13 +115,18 @@ var (
 	responseUnread  = Condition{"received bytes are one of [40 41], and nothing was read", func(r *event.Reset) bool {
 		return among("", gotBytes, 40, 41).Test(r) && readNothing.Test(r)
 	}}
-	nothingReceived   = among("received bytes", gotBytes, 0)
-	nothingSent       = among("sent bytes", sent, 0)
-	responseSent      = among("sent bytes", sent, 40, 41)
-	nothingAcked      = among("acknowledged bytes", acked, 0)
-	someAcked         = least("acknowledged bytes", acked, 1)
-	someUnread        = least("unread bytes", unread, 1)
-	moreThanRequest   = least("sent bytes", sent, 50)
+	nothingReceived = among("received bytes", gotBytes, 0)
+	nothingSent     = among("sent bytes", sent, 0)
+	responseSent    = among("sent bytes", sent, 40, 41)
+	nothingAcked    = among("acknowledged bytes", acked, 0)
+	someAcked       = least("acknowledged bytes", acked, 1)
+	someUnread      = least("unread bytes", unread, 1)
+	moreThanRequest = least("sent bytes", sent, 50)
+	// The shortest message has a length and a header of 8 bytes.
+	operationUnread = least("unread bytes", unread, 12)
+	servingNow      = Condition{"the server says, within a minute of the reset, that it serves", func(r *event.Reset) bool {
+		return server(r).Outcome == event.OutcomeOK && freshAnswer.Test(r)
+	}}
 	bodyArrived       = among("bytes of the segment", func(r *event.Reset) event.Number { return r.Evidence.SegmentBytes }, 44, 45)
 	lengthReceived    = among("received bytes", gotBytes, 4)
 	bodyUnread        = among("unread bytes", unread, 44, 45)
@@ -178,7 +183,19 @@ var (
 	clientUnknown  = Condition{"the client library is not known", func(r *event.Reset) bool { return clientState(r) == clientNotKnown }}
 	clientAffected = Condition{"the client library is affected by ZOOKEEPER-1702", func(r *event.Reset) bool { return clientState(r) == clientIsAffected }}
 	clientFixed    = Condition{"the client library is known not to be affected by ZOOKEEPER-1702", func(r *event.Reset) bool { return clientState(r) == clientIsFixed }}
-	clientC        = Condition{"the client library is the C library, or not known", func(r *event.Reset) bool {
+	clientIsC      = Condition{"the client library is the C library", func(r *event.Reset) bool {
+		return r.ZooKeeper != nil && r.ZooKeeper.Client != nil && r.ZooKeeper.Client.Transport == "c"
+	}}
+	// Affected are Java's clients; a process of this host that is known to be
+	// another one is not.
+	mayBeJava = Condition{"the client's process is not known to be other than Java", func(r *event.Reset) bool {
+		p := r.Owner
+		if r.ZooKeeper == nil || r.ZooKeeper.Role == event.RoleServer {
+			p = r.TwinOwner
+		}
+		return p == nil || p.Comm == "java" || p.Comm == "jsvc" || clientState(r) == clientIsAffected
+	}}
+	clientC = Condition{"the client library is the C library, or not known", func(r *event.Reset) bool {
 		return r.ZooKeeper == nil || r.ZooKeeper.Client == nil || r.ZooKeeper.Client.Transport == "" || r.ZooKeeper.Client.Transport == "c"
 	}}
 

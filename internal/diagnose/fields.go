@@ -13,6 +13,13 @@ var fields = map[string]func(*event.Reset) (string, bool){
 	"local.port": func(r *event.Reset) (string, bool) { return strconv.Itoa(int(r.Local.Port)), true },
 	"peer":       func(r *event.Reset) (string, bool) { return r.Peer.String(), r.Peer.Address.IsValid() },
 	"peer.host":  func(r *event.Reset) (string, bool) { return r.Peer.Address.String(), r.Peer.Address.IsValid() },
+	"peer.literal": func(r *event.Reset) (string, bool) { // as ss takes it
+		a := r.Peer.Address
+		if a.Is6() {
+			return "'[" + a.String() + "]'", true
+		}
+		return a.String(), a.IsValid()
+	},
 	"server": func(r *event.Reset) (string, bool) {
 		e, ok := serverEnd(r)
 		return e.String(), ok && e.Address.IsValid()

@@ -31,10 +31,10 @@ var zk1702 = Rule{
 	ID:    "zookeeper-1702",
 	Title: "ZOOKEEPER-1702: the client sent operations before the server had answered its connection request",
 	Cases: []Case{
-		{"server's host, answer not acknowledged", onServer(readRequest, someUnread, nothingAcked, not(clientFixed)), event.Proven},
-		{"server's host, answer acknowledged", onServer(readRequest, someUnread, responseSent, not(nothingAcked), not(pingUnread), youngOnly, not(clientFixed)), event.Likely},
-		{"client's host, answer unread", onClient(moreThanRequest, responseUnread, readNothing, answersAsZooKeeper, not(clientFixed)), event.Proven},
-		{"client's host, answer unread, server not confirmed", onClient(moreThanRequest, responseUnread, readNothing, not(answersAsZooKeeper), not(clientFixed)), event.Likely},
+		{"server's host, answer not acknowledged", onServer(readRequest, operationUnread, nothingAcked, not(clientFixed), mayBeJava), event.Proven},
+		{"server's host, answer acknowledged", onServer(readRequest, operationUnread, responseSent, not(nothingAcked), not(pingUnread), youngOnly, not(clientFixed), mayBeJava), event.Likely},
+		{"client's host, answer unread, affected library", onClient(moreThanRequest, responseUnread, answersAsZooKeeper, clientAffected), event.Proven},
+		{"client's host, answer unread", onClient(moreThanRequest, responseUnread, not(clientFixed), mayBeJava), event.Likely},
 		{"client's host, answer read, affected library", onClient(moreThanRequest, responseReceived, clientAffected), event.Likely},
 		{"client's host, no answer, affected library", onClient(moreThanRequest, nothingReceived, clientAffected, not(notServing), not(probeReset)), event.Likely},
 	},
@@ -71,7 +71,8 @@ var zkNotServing = Rule{
 	Title: "the ZooKeeper server is not serving requests and drops every client",
 	Cases: []Case{
 		{"server's host, and the server says so", onServer(readLength, nothingSent, bodyUnread, notServing, freshAnswer), event.Proven},
-		{"server's host", onServer(readLength, nothingSent, bodyUnread), event.Likely},
+		{"server's host", onServer(readLength, nothingSent, bodyUnread, not(servingNow)), event.Likely},
+		{"server's host, but the server says that it serves", onServer(readLength, nothingSent, bodyUnread, servingNow), event.Possible},
 		{"server's host, not a plain request, but the server says so", onServer(readLength, nothingSent, notServing, freshAnswer), event.Likely},
 		{"server's host, to a C client, and the server says so", []Condition{localServer, resetSent, causeIn(LateData), notKilled, plainApache, lengthReceived, nothingSent, bodyArrived, notServing, freshAnswer}, event.Proven},
 		{"server's host, to a C client", []Condition{localServer, resetSent, causeIn(LateData), notKilled, plainApache, lengthReceived, nothingSent, bodyArrived}, event.Likely},
@@ -109,7 +110,7 @@ var zkMaxConnections = Rule{
 		Line{[]Condition{localClient, nothingSent}, "the server ended the connection before a byte was exchanged"},
 	),
 	Do: []Line{
-		{[]Condition{localServer}, "count the connections of that address: ss -Htn state established 'sport = :{server.port}' dst {peer.host} | wc -l"},
+		{[]Condition{localServer}, "count the connections of that address: ss -Htn state established 'sport = :{server.port}' dst {peer.literal} | wc -l"},
 		{[]Condition{localClient}, "count this host's connections to the server: ss -Htnp state established 'dport = :{server.port}'"},
 		{nil, "on the server: grep -E 'maxClientCnxns|maxCnxns' zoo.cfg (default 60 an address, shared by all clients behind one NAT); the log says 'Too many connections from'"},
 		{nil, "find the client that leaks connections before raising the limit"},

@@ -89,7 +89,8 @@ var zkCClientClose = Rule{
 	Title:    "the C client closed without reading the reply to its closeSession: harmless",
 	Harmless: true,
 	Cases: []Case{
-		{"client's host", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, plainApache, closeReply, sessionBytes, clientC}, event.Likely},
+		{"client's host", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, plainApache, closeReply, sessionBytes, clientIsC}, event.Likely},
+		{"client's host, library unknown", []Condition{localClient, resetSent, causeIn(UnreadData), notKilled, plainApache, closeReply, sessionBytes, clientC}, event.Possible},
 	},
 	Because: with(
 		Line{nil, "the process closed with {unread} unread, the size of the reply to closeSession, after it had read {consumed}"},

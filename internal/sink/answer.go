@@ -99,7 +99,7 @@ func (r *report) verdicts(verdicts []event.VerdictTally) {
 		r.item(fmt.Sprintf("%6d  ", v.Resets), fmt.Sprintf("%s (%s; rstwhy explain %s)", VerdictTitle(v.Title), Certainty(v), Escape(v.Rule, 48)))
 		r.pairs(v)
 		for n, do := range v.Do {
-			r.item("        "+strconv.Itoa(n+1)+". ", Escape(do, maxAdvice))
+			r.step("        "+strconv.Itoa(n+1)+". ", Escape(do, maxAdvice))
 		}
 	}
 }

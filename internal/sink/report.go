@@ -3,6 +3,7 @@ package sink
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -167,6 +168,19 @@ func (r *report) item(mark, s string) {
 	}
 	r.b = append(hang(r.b, wrap(s, room), indent), '\n')
 }
+
+// step prints an item that may hold a command: a line that was broken here could
+// not be pasted, one that the terminal breaks can.
+func (r *report) step(mark, s string) {
+	if !commands.MatchString(s) {
+		r.item(mark, s)
+		return
+	}
+	r.b = append(append(append(r.b, mark...), s...), '\n')
+}
+
+// commands are those that the rules' advice names.
+var commands = regexp.MustCompile(`(^|[ ;(])(rstwhy|ss|ls|grep|printf|tcpdump|javap|jstat|journalctl|dmesg|sysctl|ping|openssl|keytool) `)
 
 func plural(n uint64, noun string) string {
 	if n != 1 {
