@@ -143,7 +143,7 @@ func faultFalseReceives(t *testing.T, bin string) {
 func faultPrefork(t *testing.T, bin string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	r := cliTrace(t, bin, "-o", "json", "--no-probe")
+	r := cliTrace(t, bin, "-o", "json", "--no-probe", "--max-rate", "20")
 	l, err := lab.PrepareLoad(ctx, lab.Prefork, time.Second)
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"rstwhy/internal/event"
 	"rstwhy/internal/netns"
 	"rstwhy/internal/owner"
 	"rstwhy/internal/probe"
@@ -74,10 +75,10 @@ type session struct {
 	stories  stories
 	here     here
 	senders  senders
-	buried   []*pending // wait for a tombstone, as they came
-	chores   uint64     // when housekeeping was done last
-	turned   uint64     // when storms were taken last
-	stormed  []probe.Counted
+	buried   []*pending     // wait for a tombstone, as they came
+	chores   uint64         // when housekeeping was done last
+	turned   uint64         // when storms were taken last
+	stormed  []*event.Storm // taken and not yet told
 	queue    queue
 	widest   int // most records in the queue since shrink
 	byCookie map[uint64][]*pending

@@ -76,28 +76,52 @@ func (s *session) turnStorms(now uint64) {
 	if err != nil {
 		s.opts.Log.Debug().Err(err).Msg("storms")
 	}
-	s.stormed = append(s.stormed, list...)
+	var lines []*event.Storm
+	unconfirmed := map[*event.Storm]uint64{}
+	for i := range list {
+		if st, ok := s.storm(&list[i]); ok {
+			lines = append(lines, st)
+			if len(st.Others) > 0 {
+				unconfirmed[st] = list[i].Unconfirmed
+				if !list[i].Confirmed {
+					unconfirmed[st] = ^uint64(0) // all
+				}
+			}
+		}
+	}
+	s.stormed = append(s.stormed, confirm(collapse(lines), unconfirmed)...)
+}
+
+// confirm gives the candidate of a line what it surely closed itself: all but the
+// sockets that it left to others, which may be any of its line's.
+func confirm(lines []*event.Storm, unconfirmed map[*event.Storm]uint64) (out []*event.Storm) {
+	for _, st := range lines {
+		left, doubtful := unconfirmed[st]
+		if !doubtful {
+			out = append(out, st)
+			continue
+		}
+		if left = min(left, st.Count); left < st.Count {
+			own := *st
+			own.Owner, own.OwnerProven, own.Others, own.Count = &st.Others[0], true, []event.Process{}, st.Count-left
+			out = append(out, &own)
+		}
+		if st.Count = left; left > 0 {
+			out = append(out, st)
+		}
+	}
+	return out
 }
 
 // tellStorms tells what was taken.
 func (s *session) tellStorms() {
-	s.tellStormed(s.stormed)
+	for _, st := range collapse(s.stormed) {
+		s.finishStorm(st)
+	}
 	if cap(s.stormed) > 1<<10 {
 		s.stormed = nil // a burst leaves nothing behind
 	}
 	s.stormed = s.stormed[:0]
-}
-
-func (s *session) tellStormed(list []probe.Counted) {
-	var out []*event.Storm
-	for i := range list {
-		if st, ok := s.storm(&list[i]); ok {
-			out = append(out, st)
-		}
-	}
-	for _, st := range collapse(out) {
-		s.finishStorm(st)
-	}
 }
 
 // storm makes the line of one entry; not ok: it is accounted for otherwise.
@@ -125,7 +149,7 @@ func (s *session) storm(in *probe.Counted) (*event.Storm, bool) {
 	case in.Doubtful():
 		st.Others, st.Owner = append(st.Others, *st.Owner), nil
 	default:
-		st.OwnerProven = in.Confirmed || res.Source == event.SourceCurrent || probe.ClosedByOwner(&raw)
+		st.OwnerProven = res.Source == event.SourceCurrent || probe.ClosedByOwner(&raw)
 	}
 	f := &s.opts.Filter // the kernel side applied the rest of it
 	if s.full() || r.Direction == event.Sent && f.NoSent || r.Direction == event.Received && f.NoReceived || !s.opts.Select.MatchStorm(st) {

@@ -145,23 +145,26 @@ func TestStormAccount(t *testing.T) {
 func TestStormInDoubt(t *testing.T) {
 	e := rawReset(ms)
 	e.Flags |= flagDoubt
-	one := counted(e, 5)
-	e.LocalPort++
+	one := counted(e, 5) // the kernel side had no room to note the closes
+	e.Owner.StartNs++    // another process
 	two := counted(e, 7)
 	two.Confirmed = true
-	s, out := newTestSession(t, &fakeKernel{storms: []probe.Counted{one, two}}, Options{Select: Select{PIDs: []uint32{e.Owner.Tgid}}})
+	e.Owner.StartNs++
+	three := counted(e, 100)
+	three.Confirmed, three.Unconfirmed = true, 3
+	s, out := newTestSession(t, &fakeKernel{storms: []probe.Counted{one, two, three}}, Options{Select: Select{PIDs: []uint32{e.Owner.Tgid}}})
 	s.turnStorms(endOfTime)
 	s.tellStorms()
-	if len(out.storms) != 2 {
+	if len(out.storms) != 4 {
 		t.Fatalf("told %v", lines(out.storms))
 	}
 	for _, st := range out.storms {
 		switch st.Count {
-		case 5:
+		case 5, 3:
 			if st.Owner != nil || st.OwnerProven || len(st.Others) != 1 || st.Others[0].PID != e.Owner.Tgid {
 				t.Errorf("in doubt: owner %+v, others %+v", st.Owner, st.Others)
 			}
-		case 7:
+		case 7, 97:
 			if st.Owner == nil || !st.OwnerProven || len(st.Others) != 0 {
 				t.Errorf("confirmed: owner %+v, others %+v", st.Owner, st.Others)
 			}

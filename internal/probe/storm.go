@@ -83,18 +83,20 @@ func Sample(k *StormKey, s *Storm) ResetEvent {
 
 // Counted is one storm of a second. Merged: it may be of several owners and
 // network namespaces, which the kernel side had no room to tell apart. Confirmed:
-// its owner also closed all the sockets; where it did not and Doubtful says that
-// others may hold them, it is no more than a candidate.
+// its owner also closed the sockets, but for Unconfirmed of all that it has in this
+// list; where it did not and Doubtful says that others may hold them, it is no more
+// than a candidate.
 type Counted struct {
 	Key               StormKey
 	Count             Storm
 	Merged, Confirmed bool
+	Unconfirmed       uint64
 }
 
 // Doubtful tells that the owner is the one that opened the sockets, or listened,
-// and that nothing says who held them.
+// so that others may have held those that it did not close.
 func (c *Counted) Doubtful() bool {
-	return c.Key.Flags&uint32(kernelResetFlagsRESET_DOUBT) != 0 && !c.Confirmed
+	return c.Key.Flags&uint32(kernelResetFlagsRESET_DOUBT) != 0
 }
 
 // storms remembers what was taken.
@@ -154,24 +156,24 @@ func (l *Live) confirmStorms(list []Counted, working uint32) error {
 		start uint64
 		pid   uint32
 	}
-	// A process that the map had no room for is in none of the two.
-	confirmed, unconfirmed := map[process]bool{}, map[process]bool{}
+	// A process that the map had no room for is not in it.
+	unconfirmed := map[process]uint64{}
 	left, err := take(l, "storm_doubts", &l.storms.doubts, func(k *kernelDoubtKey) bool { return k.Turn == working },
 		func(k *kernelDoubtKey, v *kernelDoubted) {
 			p := process{k.StartNs, k.Tgid}
-			confirmed[p] = true
-			if v.Confirmed < v.Counted {
-				unconfirmed[p] = true
-			}
+			unconfirmed[p] += v.Counted - min(v.Counted, v.Confirmed)
 		})
 	if err != nil {
 		return err
 	}
 	for i := range list {
 		p := process{list[i].Key.OwnerStartNs, list[i].Key.OwnerTgid}
-		list[i].Confirmed = confirmed[p] && !unconfirmed[p]
+		list[i].Unconfirmed, list[i].Confirmed = unconfirmed[p], false
+		if _, ok := unconfirmed[p]; ok {
+			list[i].Confirmed = true
+		}
 	}
-	if left || len(confirmed) > 0 {
+	if left || len(unconfirmed) > 0 {
 		return nil
 	}
 	return l.coll.Variables["storm_doubts_open"].Set(uint32(0))
