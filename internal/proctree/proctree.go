@@ -3,9 +3,10 @@
 // mapped, its command line and the names of its threads.
 //
 // The process may be hostile, and rstwhy is root. So a name is resolved below
-// the process's own root and cannot leave it; nothing but a regular file is
-// ever opened for reading, because opening a pipe can wait for ever and
-// opening a device can do anything; and each answer is bounded. That a pid was
+// the process's own root and cannot leave it; nothing but a regular file of a
+// file system that holds data is ever opened for reading, because opening a
+// pipe can wait for ever, and opening a device or reading a file that the
+// kernel makes up can do anything; and each answer is bounded. That a pid was
 // reused is found by the start time, before and after the reading.
 package proctree
 
@@ -13,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -124,13 +124,6 @@ func (t *Tree) path(name string) (int, error) {
 	return fd, nil
 }
 
-// File is a regular file that was opened for reading.
-type File struct {
-	*os.File
-	Size  int64  // when it was opened; it may change under the reader
-	Owner uint32 // user id of its owner, in the initial user namespace
-}
-
 // OpenFile opens a regular file of the process's file system. A relative name
 // starts at its working directory.
 func (t *Tree) OpenFile(name string) (*File, error) {
@@ -140,28 +133,6 @@ func (t *Tree) OpenFile(name string) (*File, error) {
 	}
 	defer unix.Close(fd)
 	return reopen(fd, name)
-}
-
-// reopen opens for reading what an O_PATH descriptor stands for, where that is
-// a regular file. O_NONBLOCK also keeps a lease on the file from making the
-// reader wait (fcntl(2), F_SETLEASE).
-func reopen(fd int, name string) (*File, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, fmt.Errorf("stat %s: %w", shown(name), err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("open %s: not a regular file", shown(name))
-	}
-	f, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(fd), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		// The path in it is one of this process, and says nothing.
-		if pe, ok := errors.AsType[*fs.PathError](err); ok {
-			err = pe.Err
-		}
-		return nil, fmt.Errorf("open %s: %w", shown(name), err)
-	}
-	return &File{File: f, Size: st.Size, Owner: st.Uid}, nil
 }
 
 // ReadFile gives the content of a regular file of at most limit bytes.
@@ -174,7 +145,7 @@ func (t *Tree) ReadFile(name string, limit int64) ([]byte, error) {
 	if f.Size > limit {
 		return nil, fmt.Errorf("open %s: %d bytes are more than %d", shown(name), f.Size, limit)
 	}
-	text, err := io.ReadAll(io.LimitReader(f, limit))
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, limit))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", shown(name), err)
 	}
@@ -188,6 +159,9 @@ func (t *Tree) ReadDir(name string, limit int) ([]string, error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
+	if err := data(fd, name); err != nil {
+		return nil, err
+	}
 	return readdir(fd, name, limit)
 }
 

@@ -51,6 +51,8 @@ func TestReadFile(t *testing.T) {
 		{"pipe", "not a regular file"},
 		{".", "not a regular file"},
 		{"/dev/null", "not a regular file"},
+		{"/proc/version", "of type 0x9fa0, of which nothing is read"},
+		{"/sys/kernel/notes", "of which nothing is read"},
 		{"magic", "too many levels of symbolic links"},
 		{"gone", "no such file"},
 		{"", "name of 0 bytes"},
@@ -71,6 +73,9 @@ func TestReadFile(t *testing.T) {
 	slices.Sort(names)
 	if err != nil || !slices.Equal(names, []string{"a", "link", "magic", "pipe"}) {
 		t.Errorf("directory: %q %v", names, err)
+	}
+	if names, err := tree.ReadDir("/proc", 2); err == nil {
+		t.Errorf("a directory of the kernel's: %q", names)
 	}
 	if names, err := tree.ReadDir(".", 2); err != nil || len(names) != 2 {
 		t.Errorf("directory, bounded: %q %v", names, err)

@@ -227,11 +227,11 @@ func TestGoLibrary(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		c, isGo := golang(&proctree.File{File: f}, &budget{left: maxRead})
+		c, isGo := golang(f, &budget{left: maxRead})
 		if d := cmp.Diff(want, c); d != "" || !isGo {
 			t.Errorf("%s: Go program %v %s", name, isGo, d)
 		}
-		if c, isGo := golang(&proctree.File{File: f}, &budget{left: 10}); c != nil || isGo {
+		if c, isGo := golang(f, &budget{left: 10}); c != nil || isGo {
 			t.Errorf("beyond the budget: %v %v", c, isGo)
 		}
 	}

@@ -102,7 +102,7 @@ func findClient(t *proctree.Tree, argv []string) (c *event.Client, jvm bool) {
 	if c, isGo := golang(exe, b); isGo {
 		return c, false
 	}
-	return static(exe, b), false
+	return static(exe, exe.Size, b), false
 }
 
 // pausesOf reads the JVM's counters.

@@ -50,8 +50,8 @@ func shared(t *proctree.Tree, m proctree.Mapping, b *budget) *event.Client {
 }
 
 // static looks for the C library in the executable itself.
-func static(f *proctree.File, b *budget) *event.Client {
-	v, ok := scan(b.of(f), min(f.Size, maxExecutable))
+func static(f io.ReaderAt, size int64, b *budget) *event.Client {
+	v, ok := scan(b.of(f), min(size, maxExecutable))
 	if !ok {
 		return nil
 	}
@@ -80,7 +80,7 @@ var goModules = []string{"github.com/go-zookeeper/zk", "github.com/samuel/go-zoo
 
 // golang reads which modules a Go program was built from; isGo is false for
 // another program.
-func golang(f *proctree.File, b *budget) (c *event.Client, isGo bool) {
+func golang(f io.ReaderAt, b *budget) (c *event.Client, isGo bool) {
 	info, err := readBuildInfo(b.of(f))
 	if err != nil {
 		return nil, false
