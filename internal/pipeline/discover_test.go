@@ -21,6 +21,7 @@ type fakeFinder struct {
 
 func (f *fakeFinder) Want(zk.ProcessID)      { f.wanted++ }
 func (f *fakeFinder) Busy(zk.ProcessID) bool { return f.busy }
+func (f *fakeFinder) Trouble() []string      { return nil }
 func (f *fakeFinder) Close()                 {}
 func (f *fakeFinder) Lookup(id zk.ProcessID) (zk.Process, bool) {
 	if f.busy || id != (zk.ProcessID{PID: 7, Start: 8}) {

@@ -34,6 +34,7 @@ type finder interface {
 	Want(zk.ProcessID)
 	Busy(zk.ProcessID) bool
 	Lookup(zk.ProcessID) (zk.Process, bool)
+	Trouble() []string
 	Close()
 }
 
