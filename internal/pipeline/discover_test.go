@@ -224,3 +224,22 @@ func TestHeldForLook(t *testing.T) {
 		t.Errorf("%d records, the last %+v", len(out.resets), out.resets[len(out.resets)-1].ZooKeeper)
 	}
 }
+
+// However many servers the command lines name, what is kept of them is bounded.
+func TestNamedServersAreBounded(t *testing.T) {
+	s := servers{named: map[zk.ProcessID][]zk.Endpoint{}}
+	for i := range uint32(2 * localMax) {
+		list := make([]zk.Endpoint, i%64)
+		s.remember(zk.ProcessID{PID: i, Start: 1}, list)
+		if len(s.named[zk.ProcessID{PID: i, Start: 1}]) != len(list) {
+			t.Fatal("the last one is not kept")
+		}
+		n := 0
+		for _, l := range s.named {
+			n += len(l)
+		}
+		if n != s.names || n > namesMax || len(s.named) > localMax {
+			t.Fatalf("%d servers of %d processes, counted %d", n, len(s.named), s.names)
+		}
+	}
+}

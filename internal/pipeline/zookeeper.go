@@ -26,6 +26,7 @@ type servers struct {
 	// reset a connection, by process.
 	acted  map[contact]bool
 	named  map[zk.ProcessID][]zk.Endpoint // servers on the command line
+	names  int                            // of all of them
 	looked []*pending                     // records that wait for a look at their process
 }
 
@@ -45,6 +46,9 @@ type contact struct {
 
 // localMax bounds what is kept of processes and their endpoints.
 const localMax = 4096
+
+// namesMax bounds the servers on their command lines, of 300 bytes at most each.
+const namesMax = 4 * localMax
 
 func newServers(opts Options, live *probe.Live, procs *owner.Resolver) servers {
 	s := servers{

@@ -14,6 +14,7 @@ import (
 // Bounds of what a Finder does by itself.
 const (
 	maxProcesses   = 4096        // processes remembered
+	maxRemembered  = 32 << 20    // bytes of what is known of them
 	looksPerSecond = 10          // of processes, beyond a burst
 	looksBurst     = 20          //
 	pauseEvery     = time.Second // a JVM's counters are read no oftener
@@ -43,6 +44,7 @@ type look struct {
 	stuck   bool // it did not end: never again
 	due     time.Time
 	paused  time.Time // when its pauses were read last
+	size    int       // bytes of process
 	process Process
 }
 
@@ -63,6 +65,7 @@ type Finder struct {
 
 	mu     sync.Mutex
 	looks  map[ProcessID]*look
+	size   int  // bytes of what is known of all of them
 	stuck  int  // looks that took too long and have not ended
 	halted bool // too many of them: nobody is looked at now
 	late   int  // looks that took too long, ever
@@ -157,6 +160,7 @@ func (l *look) wants(now time.Time) bool {
 func (f *Finder) evict() bool {
 	for id, l := range f.looks {
 		if !l.busy && !l.stuck {
+			f.size -= l.size
 			delete(f.looks, id)
 			return true
 		}
@@ -187,6 +191,19 @@ func (f *Finder) work() {
 	}
 }
 
+// weigh counts what is known of a process anew, and forgets others where all of
+// it is too much.
+func (f *Finder) weigh(l *look) {
+	f.size -= l.size
+	l.size = l.process.size()
+	f.size += l.size
+	busy := l.busy
+	l.busy = true // not this one
+	for f.size > maxRemembered && f.evict() {
+	}
+	l.busy = busy
+}
+
 // whole tells whether only the pauses of the process are still to be read.
 func (f *Finder) whole(id ProcessID) bool {
 	f.mu.Lock()
@@ -212,6 +229,7 @@ func (f *Finder) refresh(id ProcessID) {
 	l.busy, l.paused = false, time.Now()
 	if pauses != nil { // nothing of one that has ended
 		l.process.Pauses = pauses
+		f.weigh(l)
 	}
 }
 
@@ -234,6 +252,7 @@ func (f *Finder) finish(id ProcessID, p Process, err error) {
 		return
 	}
 	l.process = p
+	f.weigh(l)
 	if l.last = l.again == len(againAfter) || p.Server || complete(p.Client); !l.last {
 		l.due = now.Add(againAfter[l.again])
 	}

@@ -122,6 +122,29 @@ func TestFinderIsBounded(t *testing.T) {
 	}
 }
 
+// What is known of all processes together is bounded, whatever each one makes
+// of its own.
+func TestFinderForgets(t *testing.T) {
+	big := Process{Server: true, Config: Config{DataDir: strings.Repeat("x", maxRemembered/4)}}
+	f := newFinder(func(ProcessID) (Process, error) { return big, nil })
+	defer f.Close()
+	for i := range uint32(8) {
+		f.Want(ProcessID{i + 1, 1})
+		if _, ok := settle(t, f, ProcessID{i + 1, 1}); !ok {
+			t.Error("the last one was forgotten")
+		}
+		f.mu.Lock()
+		n := 0
+		for _, l := range f.looks {
+			n += l.process.size()
+		}
+		if n != f.size || n > maxRemembered {
+			t.Errorf("%d bytes of %d looks, counted %d", n, len(f.looks), f.size)
+		}
+		f.mu.Unlock()
+	}
+}
+
 // A look that does not end costs its own process the answer. Several of them
 // halt the looking, nobody is kept waiting meanwhile, and it goes on when one
 // of them ends or a while has passed.
