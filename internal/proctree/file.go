@@ -105,3 +105,49 @@ func reopen(fd int, name string) (*File, error) {
 		return &File{fd: got, Size: st.Size, Owner: st.Uid}, nil
 	}
 }
+
+// Owns tells whether a directory, and no link to one, belongs to the user.
+func (t *Tree) Owns(dir string, uid uint32) bool {
+	fd, err := t.resolveHow(dir, unix.O_NOFOLLOW|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Uid == uid
+}
+
+// OpenOwned opens a regular file in a directory where both belong to a user,
+// neither is a link, and nobody else may write to the directory: what a program
+// of that user made for others to read, in a place where anybody makes files.
+func (t *Tree) OpenOwned(dir, name string, uid uint32) (*File, error) {
+	parent, err := t.resolveHow(dir, unix.O_NOFOLLOW|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, fmt.Errorf("open %s below its root: %w", shown(dir), err)
+	}
+	defer unix.Close(parent)
+	var st unix.Stat_t
+	if err := unix.Fstat(parent, &st); err != nil {
+		return nil, fmt.Errorf("stat %s: %w", shown(dir), err)
+	}
+	if st.Uid != uid || st.Mode&(unix.S_IWGRP|unix.S_IWOTH) != 0 {
+		return nil, fmt.Errorf("open %s: others may write there", shown(dir))
+	}
+	fd, err := unix.Openat2(parent, name, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open %s/%s below its root: %w", shown(dir), shown(name), err)
+	}
+	defer unix.Close(fd)
+	f, err := reopen(fd, dir+"/"+name)
+	if err != nil {
+		return nil, err
+	}
+	if f.Owner != uid {
+		f.Close()
+		return nil, fmt.Errorf("open %s/%s: it belongs to another user", shown(dir), shown(name))
+	}
+	return f, nil
+}

@@ -92,12 +92,14 @@ func (t *Tree) workingDirectory() string {
 
 // resolve looks a name up as the process would, links and ".." included, and
 // cannot leave its root. O_PATH touches no device or pipe.
-func (t *Tree) resolve(name string) (int, error) {
+func (t *Tree) resolve(name string) (int, error) { return t.resolveHow(name, 0) }
+
+func (t *Tree) resolveHow(name string, flags uint64) (int, error) {
 	if t.root < 0 {
 		return -1, t.err
 	}
 	return unix.Openat2(t.root, name, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Flags:   unix.O_PATH | unix.O_CLOEXEC | flags,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 }
@@ -154,6 +156,12 @@ func (t *Tree) ReadFile(name string, limit int64) ([]byte, error) {
 
 // ReadDir gives the names in a directory, limit at most, in no order.
 func (t *Tree) ReadDir(name string, limit int) ([]string, error) {
+	return t.FindNames(name, limit, limit, func(string) bool { return true })
+}
+
+// FindNames gives those names in a directory for which match holds, most at
+// most, of the first limit.
+func (t *Tree) FindNames(name string, limit, most int, match func(string) bool) ([]string, error) {
 	fd, err := t.path(name)
 	if err != nil {
 		return nil, err
@@ -162,22 +170,34 @@ func (t *Tree) ReadDir(name string, limit int) ([]string, error) {
 	if err := data(fd, name); err != nil {
 		return nil, err
 	}
-	return readdir(fd, name, limit)
+	return readdir(fd, name, limit, most, match)
 }
 
 // readdir lists what an O_PATH descriptor of a directory stands for.
-func readdir(fd int, name string, limit int) ([]string, error) {
+func readdir(fd int, name string, limit, most int, match func(string) bool) ([]string, error) {
 	dir, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", shown(name), err)
 	}
 	f := os.NewFile(uintptr(dir), "directory")
 	defer f.Close()
-	names, err := f.Readdirnames(limit)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("list %s: %w", shown(name), err)
+	var all []string
+	for limit > 0 && len(all) < most {
+		names, err := f.Readdirnames(min(limit, 1024))
+		limit -= len(names)
+		for _, n := range names {
+			if len(all) < most && match(n) {
+				all = append(all, n)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", shown(name), err)
+		}
 	}
-	return names, nil
+	return all, nil
 }
 
 // shown bounds and escapes a name that the process chose.
