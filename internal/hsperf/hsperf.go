@@ -24,8 +24,10 @@ const (
 	maxText       = 64 << 10
 	maxEntries    = 1 << 14
 	maxCollectors = 8
-	maxUsers      = 256 // directories of users that are looked into
-	maxNames      = 4096
+	maxName       = 64        // of a collector, which is kept
+	maxPasswd     = 256 << 10 // of /etc/passwd
+	maxUsers      = 256       // directories of users that are looked into
+	maxNames      = 1 << 16   // names in /tmp, where the user's own is not known
 )
 
 var errFormat = errors.New("not the counters of a JVM, or broken ones")
@@ -63,36 +65,56 @@ func Read(t *proctree.Tree) (Counters, error) {
 	if err != nil {
 		return Counters{}, err
 	}
-	names, err := t.ReadDir("/tmp", maxNames)
+	file := strconv.FormatUint(uint64(pid), 10)
+	// The JVM names the directory by its user. Where that is not in
+	// /etc/passwd, as with LDAP, it is looked for.
+	if user := userName(t, uid); user != "" {
+		if b, err := read(t, tmp+prefix+user, file, uid); err == nil {
+			return Parse(b)
+		}
+	}
+	names, err := t.FindNames(tmp, maxNames, maxUsers, func(name string) bool {
+		return strings.HasPrefix(name, prefix) && t.Owns(tmp+name, uid)
+	})
 	if err != nil {
 		return Counters{}, fmt.Errorf("%w: %w", ErrNone, err)
 	}
-	users := 0
 	for _, name := range names {
-		if !strings.HasPrefix(name, "hsperfdata_") {
-			continue
-		}
-		if users++; users > maxUsers {
-			break
-		}
-		// Others may have put anything there: the next one may be the right one.
-		b, err := read(t, "/tmp/"+name+"/"+strconv.FormatUint(uint64(pid), 10), uid)
-		if err == nil && b != nil {
+		if b, err := read(t, tmp+name, file, uid); err == nil {
 			return Parse(b)
 		}
 	}
 	return Counters{}, ErrNone
 }
 
-// read gives nothing for a file that somebody else has put there.
-func read(t *proctree.Tree, name string, uid uint32) ([]byte, error) {
-	f, err := t.OpenFile(name)
+const tmp, prefix = "/tmp/", "hsperfdata_"
+
+// userName is what the process's own system calls the user; empty where it
+// does not tell.
+func userName(t *proctree.Tree, uid uint32) string {
+	text, err := t.ReadFile("/etc/passwd", maxPasswd)
+	if err != nil {
+		return ""
+	}
+	want := strconv.FormatUint(uint64(uid), 10)
+	for line := range strings.Lines(string(text)) {
+		fields := strings.SplitN(line, ":", 4)
+		if len(fields) == 4 && fields[2] == want && len(fields[0]) <= maxName && !strings.Contains(fields[0], "/") {
+			return fields[0]
+		}
+	}
+	return ""
+}
+
+// read gives a file that the user made, and nobody else.
+func read(t *proctree.Tree, dir, name string, uid uint32) ([]byte, error) {
+	f, err := t.OpenOwned(dir, name, uid)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if f.Owner != uid || f.Size > maxFile {
-		return nil, nil
+	if f.Size > maxFile {
+		return nil, errFormat
 	}
 	b := make([]byte, f.Size)
 	n, err := f.ReadAt(b, 0)
@@ -162,7 +184,7 @@ func Parse(b []byte) (Counters, error) {
 	}
 	for i := range maxCollectors {
 		prefix := "sun.gc.collector." + strconv.Itoa(i) + "."
-		if name := names[prefix+"name"]; name != "" {
+		if name := names[prefix+"name"]; name != "" && len(name) <= maxName {
 			c.Collectors = append(c.Collectors, Collector{
 				Name: name, Invocations: numbers[prefix+"invocations"],
 				Entry: numbers[prefix+"lastEntryTime"], Exit: numbers[prefix+"lastExitTime"],

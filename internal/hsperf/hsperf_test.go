@@ -85,6 +85,11 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s: %v %s", order, err, d)
 		}
 	}
+	// A name that no collector has is not kept.
+	long := jvm(collector(0, strings.Repeat("x", maxName+1), 1, 1, 2)...)
+	if c, err := Parse(file(binary.LittleEndian, long...)); err != nil || len(c.Collectors) != 0 {
+		t.Errorf("a long name: %d collectors, %v", len(c.Collectors), err)
+	}
 	good := file(binary.LittleEndian, counters...)
 	for name, b := range map[string][]byte{
 		"empty":     nil,

@@ -81,6 +81,15 @@ func TestRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	perf := func(name ...string) string {
+		return filepath.Join(append([]string{root, "tmp"}, name...)...)
+	}
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	tree := play(t, root, unix.CLONE_NEWPID)
 	if c, err := Read(tree); !errors.Is(err, ErrNone) {
 		t.Errorf("no file: %+v %v", c, err)
@@ -93,12 +102,38 @@ func TestRead(t *testing.T) {
 	if err := unix.Mkfifo(filepath.Join(root, "tmp", "hsperfdata_pipe", "1"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	// The user's own file, in directories that others made: by a hard link, or a
+	// symbolic one, and where others may write.
+	put("root", "8", "not the process's own", 0)
+	for _, d := range []string{"hsperfdata_x", "hsperfdata_open", "hsperfdata_link"} {
+		do(os.Mkdir(perf(d), 0o755))
+	}
+	do(os.Link(perf("hsperfdata_root", "8"), perf("hsperfdata_x", "1")))
+	do(os.Chown(perf("hsperfdata_x"), 65534, 65534))
+	do(os.Link(perf("hsperfdata_root", "8"), perf("hsperfdata_open", "1")))
+	do(os.Chmod(perf("hsperfdata_open"), 0o777))
+	do(os.Symlink("../hsperfdata_root/8", perf("hsperfdata_link", "1")))
+	do(os.Mkdir(perf("elsewhere"), 0o755))
+	do(os.Link(perf("hsperfdata_root", "8"), perf("elsewhere", "1")))
+	do(os.Symlink("elsewhere", perf("hsperfdata_elsewhere")))
 	if c, err := Read(tree); !errors.Is(err, ErrNone) {
 		t.Errorf("others' files: %+v %v", c, err)
+	}
+	for i := range 5000 { // more than a few thousand names do not hide it
+		do(os.WriteFile(perf(strconv.Itoa(i)), nil, 0o644))
 	}
 	put("root", "1", "org.example.Main", 0)
 	if c, err := Read(tree); err != nil || c.Command != "org.example.Main" {
 		t.Errorf("%+v %v", c, err)
+	}
+	// Nor do countless directories of the user, where its name is known.
+	for i := range 10 * maxUsers {
+		do(os.Mkdir(perf("hsperfdata_"+strconv.Itoa(i)), 0o755))
+	}
+	do(os.Mkdir(filepath.Join(root, "etc"), 0o755))
+	do(os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("x:x:1:0\nbroken\nroot:x:0:0:root:/root:/bin/sh\n"), 0o644))
+	if c, err := Read(tree); err != nil || c.Command != "org.example.Main" {
+		t.Errorf("among many: %+v %v", c, err)
 	}
 	if err := os.Truncate(filepath.Join(root, "tmp", "hsperfdata_root", "1"), maxFile+1); err != nil {
 		t.Fatal(err)

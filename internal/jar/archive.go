@@ -27,7 +27,8 @@ var (
 // archive is a zip file (APPNOTE.TXT of PKWARE). The standard library's reader
 // keeps the whole directory in memory, however many entries a hostile one has.
 type archive struct {
-	r         io.ReaderAt
+	r         io.ReaderAt // each byte read from it counts
+	budget    *Budget
 	size      int64
 	base      int64 // what stands before the archive, such as the script of an executable jar
 	directory int64 // where the central directory starts
@@ -42,7 +43,7 @@ type entry struct {
 }
 
 // open finds the central directory.
-func open(r io.ReaderAt, size int64) (*archive, error) {
+func open(r io.ReaderAt, size int64, b *Budget) (*archive, error) {
 	const end, locator, end64 = 22, 20, 56
 	tail := make([]byte, min(size, end+maxComment))
 	if err := readFull(r, tail, size-int64(len(tail))); err != nil {
@@ -57,21 +58,21 @@ func open(r io.ReaderAt, size int64) (*archive, error) {
 	at := size - int64(len(tail)) + int64(i)
 	length, offset := int64(le.Uint32(e[12:])), int64(le.Uint32(e[16:]))
 	if (le.Uint16(e[10:]) == math.MaxUint16 || length == math.MaxUint32 || offset == math.MaxUint32) && at >= locator+end64 {
-		b := make([]byte, locator)
-		if err := readFull(r, b, at-locator); err != nil {
+		buf := make([]byte, locator)
+		if err := readFull(r, buf, at-locator); err != nil {
 			return nil, err
 		}
-		if string(b[:4]) == "PK\x06\x07" {
+		if string(buf[:4]) == "PK\x06\x07" {
 			// It stands right before its locator, whatever offset that gives.
 			at -= locator + end64
-			b = make([]byte, end64)
-			if err := readFull(r, b, at); err != nil {
+			buf = make([]byte, end64)
+			if err := readFull(r, buf, at); err != nil {
 				return nil, err
 			}
-			if string(b[:4]) != "PK\x06\x06" {
+			if string(buf[:4]) != "PK\x06\x06" {
 				return nil, errFormat
 			}
-			length, offset = int64(le.Uint64(b[40:])), int64(le.Uint64(b[48:]))
+			length, offset = int64(le.Uint64(buf[40:])), int64(le.Uint64(buf[48:]))
 		}
 	}
 	if length < 0 || offset < 0 || length > at || offset > at-length {
@@ -80,7 +81,7 @@ func open(r io.ReaderAt, size int64) (*archive, error) {
 	if length > maxDirectory {
 		return nil, fmt.Errorf("directory of %d bytes: %w", length, errSize)
 	}
-	return &archive{r: r, size: size, base: at - length - offset, directory: at - length, length: length}, nil
+	return &archive{r: r, budget: b, size: size, base: at - length - offset, directory: at - length, length: length}, nil
 }
 
 // each calls f for every entry, until it returns false.
@@ -150,6 +151,7 @@ func (e *entry) zip64(extra []byte) {
 const (
 	stored   = 0
 	deflated = 8
+	inflater = 48 << 10 // bytes that unpacking needs for itself
 )
 
 // section is the entry's bytes as they stand in the archive.
@@ -191,6 +193,9 @@ func (a *archive) content(e entry, limit int64) ([]byte, error) {
 	switch e.method {
 	case stored:
 	case deflated:
+		if err := a.budget.Spend(e.size + inflater); err != nil {
+			return nil, err
+		}
 		r = flate.NewReader(bufio.NewReader(section))
 	default:
 		return nil, fmt.Errorf("compression method %d: %w", e.method, errFormat)

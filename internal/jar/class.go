@@ -7,24 +7,47 @@ import (
 
 // Bounds of a class file; those that are read have some 12 KiB.
 const (
-	maxClass   = 256 << 10
-	maxMembers = 256 // fields and methods that are kept
+	maxClass    = 256 << 10
+	minConstant = 3 // bytes of the shortest one
 )
 
 var errClass = errors.New("not a class file, or a broken one")
 
 // class is what is read of a class file (Java Virtual Machine Specification,
-// chapter 4): integer constants of its fields, and one method's calls.
+// chapter 4): integer constants of its fields, and one method's calls. Names
+// are compared where they stand and never copied: a hostile file of 256 KiB may
+// have 16,000 members share one of 64 KiB.
 type class struct {
 	b       []byte
-	pool    []int // offset of each constant in b; 0: none
+	budget  *Budget
+	pool    []uint32 // offset of each constant in b; 0: none
 	failed  bool
-	integer map[string]int32 // static fields with a constant of type int
-	code    map[string][]byte
+	integer map[string]int32  // of wantedInteger, those with a constant of type int
+	code    map[string][]byte // of wantedCode
 }
 
-func parseClass(b []byte) (*class, error) {
-	c := &class{b: b, integer: map[string]int32{}, code: map[string][]byte{}}
+// The members that are kept.
+var (
+	wantedInteger = []string{"MAJOR", "MINOR", "MICRO"}
+	wantedCode    = []string{"doIO"}
+)
+
+// wanted gives the name that the bytes are, or nothing.
+func wanted(names []string, b []byte) string {
+	for _, n := range names {
+		if string(b) == n { // compares in place
+			return n
+		}
+	}
+	return ""
+}
+
+// parseClass walks once over the file and makes a table of its constants.
+func parseClass(b []byte, budget *Budget) (*class, error) {
+	if err := budget.Spend(int64(len(b))); err != nil {
+		return nil, err
+	}
+	c := &class{b: b, budget: budget, integer: map[string]int32{}, code: map[string][]byte{}}
 	pos := 0
 	if c.u4(&pos) != 0xcafebabe {
 		return nil, errClass
@@ -50,9 +73,13 @@ func parseClass(b []byte) (*class, error) {
 // constants finds where each one starts.
 func (c *class) constants(pos *int) {
 	n := int(c.u2(pos))
-	c.pool = make([]int, n)
+	if n > 1+2*len(c.b)/minConstant || c.budget.Spend(4*int64(n)) != nil {
+		c.failed = true // a long of 9 bytes counts twice
+		return
+	}
+	c.pool = make([]uint32, n)
 	for i := 1; i < n && !c.failed; i++ {
-		c.pool[i] = *pos
+		c.pool[i] = uint32(*pos)
 		switch tag := c.u1(pos); tag {
 		case 1: // UTF-8
 			*pos += int(c.u2At(*pos)) + 2
@@ -90,23 +117,27 @@ func (c *class) member(pos *int) {
 		*pos += length
 		switch {
 		case string(attribute) == "ConstantValue" && length == 2:
-			if p := c.constant(c.u2At(at), 3); p > 0 && len(c.integer) < maxMembers {
-				c.integer[string(c.text(name))] = int32(c.u4At(p))
+			if p := c.constant(c.u2At(at), 3); p > 0 {
+				if n := wanted(wantedInteger, c.text(name)); n != "" {
+					c.integer[n] = int32(c.u4At(p))
+				}
 			}
 		case string(attribute) == "Code" && length >= 8:
-			if n := int(c.u4At(at + 4)); n <= length-8 && len(c.code) < maxMembers {
-				c.code[string(c.text(name))] = c.b[at+8 : at+8+n]
+			if size := int(c.u4At(at + 4)); size <= length-8 {
+				if n := wanted(wantedCode, c.text(name)); n != "" {
+					c.code[n] = c.b[at+8 : at+8+size]
+				}
 			}
 		}
 	}
 }
 
-// calls counts the instructions of a method that call a method of the name,
+// calls counts the instructions of a method of wantedCode that call a method of the name,
 // whatever its class; false where the class has no such method or its code
 // cannot be read.
 func (c *class) calls(method, called string) (n int, ok bool) {
 	code, ok := c.code[method]
-	if !ok {
+	if !ok || c.budget.Spend(int64(len(code))) != nil {
 		return 0, false
 	}
 	for pos := 0; pos < len(code); {
@@ -185,10 +216,13 @@ func instruction(code []byte, pos int) int {
 
 // constant is the offset of the value of a constant of that kind; 0: none.
 func (c *class) constant(index uint16, tag byte) int {
-	if int(index) >= len(c.pool) || c.pool[index] == 0 || c.pool[index] >= len(c.b) || c.b[c.pool[index]] != tag {
+	if int(index) >= len(c.pool) {
 		return 0
 	}
-	return c.pool[index] + 1
+	if at := int(c.pool[index]); at != 0 && at < len(c.b) && c.b[at] == tag {
+		return at + 1
+	}
+	return 0
 }
 
 // text is a UTF-8 constant, a part of the file: a hostile one may refer to the

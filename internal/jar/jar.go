@@ -48,9 +48,13 @@ const (
 	manifestEntry = "META-INF/MANIFEST.MF"
 )
 
-// Find looks for the library.
-func Find(r io.ReaderAt, size int64) (Library, error) {
-	return find(r, size, true)
+// Find looks for the library, as long as the budget lasts.
+func Find(r io.ReaderAt, size int64, b *Budget) (Library, error) {
+	l, err := find(b.Of(r), size, true, b)
+	if b.Left() == 0 {
+		return Library{}, ErrTooMuch // half of what is there may be wrong
+	}
+	return l, err
 }
 
 // content is what matters of an archive's directory.
@@ -62,8 +66,8 @@ type content struct {
 	pom, manifest *entry
 }
 
-func find(r io.ReaderAt, size int64, nest bool) (Library, error) {
-	a, err := open(r, size)
+func find(r io.ReaderAt, size int64, nest bool, b *Budget) (Library, error) {
+	a, err := open(r, size, b)
 	if err != nil {
 		return Library{}, err
 	}
@@ -89,7 +93,10 @@ func (c *content) see(name []byte, e entry) bool {
 	}
 	switch {
 	case bytes.HasSuffix(name, []byte(mark)):
-		if prefix := string(name[:len(name)-len(mark)]); whole(prefix) && len(c.copies) < maxCopies {
+		if len(c.copies) == maxCopies {
+			return true
+		}
+		if prefix := string(name[:len(name)-len(mark)]); whole(prefix) {
 			c.copies = append(c.copies, prefix)
 		}
 	case bytes.HasSuffix(name, []byte(infoClass)), bytes.HasSuffix(name, []byte(nioClass)), bytes.HasSuffix(name, []byte(nettyClass)):
@@ -102,7 +109,10 @@ func (c *content) see(name []byte, e entry) bool {
 	case string(name) == manifestEntry:
 		c.manifest = &e
 	case bytes.HasSuffix(name, []byte(".jar")):
-		if e.name = string(name); len(c.nested) < maxNestedJars && nestedName.MatchString(e.name) {
+		if len(c.nested) == maxNestedJars || c.archive.budget.Spend(int64(len(name))) != nil {
+			return true
+		}
+		if e.name = string(name); nestedName.MatchString(e.name) {
 			c.nested = append(c.nested, e)
 		}
 	}
@@ -159,7 +169,7 @@ func (c *content) class(name string) (*class, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseClass(b)
+	return parseClass(b, c.archive.budget)
 }
 
 // several describes an archive with more than one copy: which one runs cannot
@@ -220,13 +230,13 @@ func (c *content) nestedLibrary(e entry) (Library, error) {
 		if err != nil {
 			return Library{}, err
 		}
-		return find(section, section.Size(), false)
+		return find(section, section.Size(), false, c.archive.budget)
 	}
 	b, err := c.archive.content(e, maxNested)
 	if err != nil {
 		return Library{}, err
 	}
-	return find(bytes.NewReader(b), int64(len(b)), false)
+	return find(c.archive.budget.Of(bytes.NewReader(b)), int64(len(b)), false, c.archive.budget)
 }
 
 // nestedName is that of ZooKeeper's own jar in a place from which classes are
@@ -296,7 +306,7 @@ func clean(text string) string {
 	if len(text) > 64 || !versionForm.MatchString(text) {
 		return ""
 	}
-	return text
+	return strings.Clone(text) // not the whole file that it stands in
 }
 
 // agree tells whether the text is of the version that the code tells.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -139,6 +140,8 @@ func classes(prefix string, major, minor, micro int32, writes int, netty bool) [
 
 func with(base []file, more ...file) []file { return append(base, more...) }
 
+func plenty() *Budget { return NewBudget(1<<30, time.Hour) }
+
 func TestFind(t *testing.T) {
 	own := archiveOf(t, with(classes("", 3, 8, 0, 2, true), pom("3.8.0"))...)
 	tests := []struct {
@@ -180,7 +183,7 @@ func TestFind(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := archiveOf(t, tt.files...)
-			got, err := Find(bytes.NewReader(b), int64(len(b)))
+			got, err := Find(bytes.NewReader(b), int64(len(b)), plenty())
 			if !errors.Is(err, tt.err) {
 				t.Fatal(err)
 			}
@@ -189,7 +192,7 @@ func TestFind(t *testing.T) {
 			}
 			// An executable jar has a script in front.
 			b = append([]byte("#!/bin/sh\nexec java -jar $0\n"), b...)
-			again, err := Find(bytes.NewReader(b), int64(len(b)))
+			again, err := Find(bytes.NewReader(b), int64(len(b)), plenty())
 			if d := cmp.Diff(got, again); d != "" || !errors.Is(err, tt.err) {
 				t.Errorf("behind a script: %v %s", err, d)
 			}
@@ -204,7 +207,7 @@ func TestFindZip64(t *testing.T) {
 		files = append(files, file{fmt.Sprintf("=%d", i), ""})
 	}
 	b := archiveOf(t, files...)
-	l, err := Find(bytes.NewReader(b), int64(len(b)))
+	l, err := Find(bytes.NewReader(b), int64(len(b)), plenty())
 	if err != nil || l.Version != "3.8.0" {
 		t.Errorf("%+v %v", l, err)
 	}
@@ -212,7 +215,7 @@ func TestFindZip64(t *testing.T) {
 
 func TestHostile(t *testing.T) {
 	good := archiveOf(t, with(classes("", 3, 4, 5, 1, false), file{pomEntry, strings.Repeat("a", 1<<20)})...)
-	if l, err := Find(bytes.NewReader(good), int64(len(good))); err != nil || l.Version != "3.4.5" {
+	if l, err := Find(bytes.NewReader(good), int64(len(good)), plenty()); err != nil || l.Version != "3.4.5" {
 		t.Errorf("too big a text must not be read, and not hide the rest: %+v %v", l, err)
 	}
 	end := bytes.LastIndex(good, []byte("PK\x05\x06"))
@@ -225,7 +228,7 @@ func TestHostile(t *testing.T) {
 	} {
 		b := bytes.Clone(good)
 		change(b)
-		if l, err := Find(bytes.NewReader(b), int64(len(b))); !errors.Is(err, errFormat) {
+		if l, err := Find(bytes.NewReader(b), int64(len(b)), plenty()); !errors.Is(err, errFormat) {
 			t.Errorf("%s: %+v %v", name, l, err)
 		}
 	}
@@ -234,7 +237,7 @@ func TestHostile(t *testing.T) {
 	bomb := archiveOf(t, file{mark, "x"}, pom("3.4.5"+strings.Repeat("\n", 4096)))
 	at := bytes.LastIndex(bomb, []byte("PK\x01\x02"))
 	le.PutUint32(bomb[at+24:], 60)
-	if l, err := Find(bytes.NewReader(bomb), int64(len(bomb))); err != nil || l.Version != "" {
+	if l, err := Find(bytes.NewReader(bomb), int64(len(bomb)), plenty()); err != nil || l.Version != "" {
 		t.Errorf("lying size: %+v %v", l, err)
 	}
 
@@ -243,7 +246,7 @@ func TestHostile(t *testing.T) {
 	tail := append([]byte("PK\x05\x06"), make([]byte, 18)...)
 	le.PutUint32(tail[12:], uint32(len(many)))
 	many = append(many, tail...)
-	if _, err := Find(bytes.NewReader(many), int64(len(many))); !errors.Is(err, errSize) {
+	if _, err := Find(bytes.NewReader(many), int64(len(many)), plenty()); !errors.Is(err, errSize) {
 		t.Errorf("countless entries: %v", err)
 	}
 }
@@ -255,7 +258,7 @@ func FuzzJar(f *testing.F) {
 	f.Add(archiveOf(f, file{"=BOOT-INF/lib/zookeeper-3.8.0.jar", string(inner)}))
 	f.Add(archiveOf(f, file{"=" + mark, "x"}, file{"=" + infoClass, info(3, 4, 5)}, file{"=" + nioClass, nio(2)}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		l, err := Find(bytes.NewReader(b), int64(len(b)))
+		l, err := Find(bytes.NewReader(b), int64(len(b)), plenty())
 		if err == nil && l.Version != "" && !versionForm.MatchString(l.Version) {
 			t.Errorf("version %q", l.Version)
 		}
@@ -269,7 +272,7 @@ func FuzzClass(f *testing.F) {
 	f.Add([]byte(info(3, 4, 5)))
 	f.Add([]byte(nio(2)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if c, err := parseClass(b); err == nil {
+		if c, err := parseClass(b, plenty()); err == nil {
 			c.calls("doIO", "disableWrite")
 		}
 	})

@@ -87,13 +87,21 @@ func (s *servers) configured(p *event.Process, peer netip.AddrPort) bool {
 	id := idOf(p)
 	list, ok := s.named[id]
 	if !ok {
-		if len(s.named) >= localMax {
-			clear(s.named)
-		}
 		list = zk.EndpointsOf(s.procs.Argv(p.PID, p.StartBoot))
-		s.named[id] = list
+		s.remember(id, list)
 	}
 	return slices.ContainsFunc(list, func(e zk.Endpoint) bool { return e.Matches(peer) })
+}
+
+// remember keeps the servers that a process's command line names; where all of
+// them are too many, none of the others.
+func (s *servers) remember(id zk.ProcessID, list []zk.Endpoint) {
+	if len(s.named) >= localMax || s.names+len(list) > namesMax {
+		clear(s.named)
+		s.names = 0
+	}
+	s.named[id] = list
+	s.names += len(list)
 }
 
 // want starts a first probe where the record concerns a server of which

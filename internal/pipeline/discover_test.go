@@ -21,6 +21,7 @@ type fakeFinder struct {
 
 func (f *fakeFinder) Want(zk.ProcessID)      { f.wanted++ }
 func (f *fakeFinder) Busy(zk.ProcessID) bool { return f.busy }
+func (f *fakeFinder) Trouble() []string      { return nil }
 func (f *fakeFinder) Close()                 {}
 func (f *fakeFinder) Lookup(id zk.ProcessID) (zk.Process, bool) {
 	if f.busy || id != (zk.ProcessID{PID: 7, Start: 8}) {
@@ -221,5 +222,24 @@ func TestHeldForLook(t *testing.T) {
 	s.tick(10_000+holdMax, 10_000+holdMax, false)
 	if len(out.resets) != 2 || out.resets[1].ZooKeeper == nil || out.resets[1].ZooKeeper.Client != nil {
 		t.Errorf("%d records, the last %+v", len(out.resets), out.resets[len(out.resets)-1].ZooKeeper)
+	}
+}
+
+// However many servers the command lines name, what is kept of them is bounded.
+func TestNamedServersAreBounded(t *testing.T) {
+	s := servers{named: map[zk.ProcessID][]zk.Endpoint{}}
+	for i := range uint32(2 * localMax) {
+		list := make([]zk.Endpoint, i%64)
+		s.remember(zk.ProcessID{PID: i, Start: 1}, list)
+		if len(s.named[zk.ProcessID{PID: i, Start: 1}]) != len(list) {
+			t.Fatal("the last one is not kept")
+		}
+		n := 0
+		for _, l := range s.named {
+			n += len(l)
+		}
+		if n != s.names || n > namesMax || len(s.named) > localMax {
+			t.Fatalf("%d servers of %d processes, counted %d", n, len(s.named), s.names)
+		}
 	}
 }

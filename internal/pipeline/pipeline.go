@@ -271,6 +271,7 @@ func (s *session) end(cause error) error {
 	sum := s.summary(counts)
 	sum.Gaps = s.live.Gaps(time.Now())
 	sum.Warnings = append(sum.Warnings, s.asks.trouble()...)
+	sum.Warnings = append(sum.Warnings, s.servers.finder.Trouble()...)
 	if n := s.live.MissedStates(); n > 0 {
 		sum.Warnings = append(sum.Warnings, fmt.Sprintf("%d state changes of sockets were not seen (the same program was running on that CPU): owners of their resets may be unknown", n))
 	}

@@ -26,6 +26,7 @@ type servers struct {
 	// reset a connection, by process.
 	acted  map[contact]bool
 	named  map[zk.ProcessID][]zk.Endpoint // servers on the command line
+	names  int                            // of all of them
 	looked []*pending                     // records that wait for a look at their process
 }
 
@@ -34,6 +35,7 @@ type finder interface {
 	Want(zk.ProcessID)
 	Busy(zk.ProcessID) bool
 	Lookup(zk.ProcessID) (zk.Process, bool)
+	Trouble() []string
 	Close()
 }
 
@@ -44,6 +46,9 @@ type contact struct {
 
 // localMax bounds what is kept of processes and their endpoints.
 const localMax = 4096
+
+// namesMax bounds the servers on their command lines, of 300 bytes at most each.
+const namesMax = 4 * localMax
 
 func newServers(opts Options, live *probe.Live, procs *owner.Resolver) servers {
 	s := servers{

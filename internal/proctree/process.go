@@ -242,7 +242,7 @@ func (t *Tree) list(name string, limit int) ([]string, error) {
 		return nil, fmt.Errorf("list /proc/PID/%s: %w", name, err)
 	}
 	defer unix.Close(fd)
-	return readdir(fd, "/proc/PID/"+name, limit)
+	return readdir(fd, "/proc/PID/"+name, limit, limit, func(string) bool { return true })
 }
 
 // readProc reads a file of /proc/PID itself, cut at limit.

@@ -3,9 +3,10 @@
 // mapped, its command line and the names of its threads.
 //
 // The process may be hostile, and rstwhy is root. So a name is resolved below
-// the process's own root and cannot leave it; nothing but a regular file is
-// ever opened for reading, because opening a pipe can wait for ever and
-// opening a device can do anything; and each answer is bounded. That a pid was
+// the process's own root and cannot leave it; nothing but a regular file of a
+// file system that holds data is ever opened for reading, because opening a
+// pipe can wait for ever, and opening a device or reading a file that the
+// kernel makes up can do anything; and each answer is bounded. That a pid was
 // reused is found by the start time, before and after the reading.
 package proctree
 
@@ -13,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -92,12 +92,14 @@ func (t *Tree) workingDirectory() string {
 
 // resolve looks a name up as the process would, links and ".." included, and
 // cannot leave its root. O_PATH touches no device or pipe.
-func (t *Tree) resolve(name string) (int, error) {
+func (t *Tree) resolve(name string) (int, error) { return t.resolveHow(name, 0) }
+
+func (t *Tree) resolveHow(name string, flags uint64) (int, error) {
 	if t.root < 0 {
 		return -1, t.err
 	}
 	return unix.Openat2(t.root, name, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Flags:   unix.O_PATH | unix.O_CLOEXEC | flags,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 }
@@ -124,13 +126,6 @@ func (t *Tree) path(name string) (int, error) {
 	return fd, nil
 }
 
-// File is a regular file that was opened for reading.
-type File struct {
-	*os.File
-	Size  int64  // when it was opened; it may change under the reader
-	Owner uint32 // user id of its owner, in the initial user namespace
-}
-
 // OpenFile opens a regular file of the process's file system. A relative name
 // starts at its working directory.
 func (t *Tree) OpenFile(name string) (*File, error) {
@@ -140,28 +135,6 @@ func (t *Tree) OpenFile(name string) (*File, error) {
 	}
 	defer unix.Close(fd)
 	return reopen(fd, name)
-}
-
-// reopen opens for reading what an O_PATH descriptor stands for, where that is
-// a regular file. O_NONBLOCK also keeps a lease on the file from making the
-// reader wait (fcntl(2), F_SETLEASE).
-func reopen(fd int, name string) (*File, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, fmt.Errorf("stat %s: %w", shown(name), err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("open %s: not a regular file", shown(name))
-	}
-	f, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(fd), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		// The path in it is one of this process, and says nothing.
-		if pe, ok := errors.AsType[*fs.PathError](err); ok {
-			err = pe.Err
-		}
-		return nil, fmt.Errorf("open %s: %w", shown(name), err)
-	}
-	return &File{File: f, Size: st.Size, Owner: st.Uid}, nil
 }
 
 // ReadFile gives the content of a regular file of at most limit bytes.
@@ -174,7 +147,7 @@ func (t *Tree) ReadFile(name string, limit int64) ([]byte, error) {
 	if f.Size > limit {
 		return nil, fmt.Errorf("open %s: %d bytes are more than %d", shown(name), f.Size, limit)
 	}
-	text, err := io.ReadAll(io.LimitReader(f, limit))
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, limit))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", shown(name), err)
 	}
@@ -183,27 +156,48 @@ func (t *Tree) ReadFile(name string, limit int64) ([]byte, error) {
 
 // ReadDir gives the names in a directory, limit at most, in no order.
 func (t *Tree) ReadDir(name string, limit int) ([]string, error) {
+	return t.FindNames(name, limit, limit, func(string) bool { return true })
+}
+
+// FindNames gives those names in a directory for which match holds, most at
+// most, of the first limit.
+func (t *Tree) FindNames(name string, limit, most int, match func(string) bool) ([]string, error) {
 	fd, err := t.path(name)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	return readdir(fd, name, limit)
+	if err := data(fd, name); err != nil {
+		return nil, err
+	}
+	return readdir(fd, name, limit, most, match)
 }
 
 // readdir lists what an O_PATH descriptor of a directory stands for.
-func readdir(fd int, name string, limit int) ([]string, error) {
+func readdir(fd int, name string, limit, most int, match func(string) bool) ([]string, error) {
 	dir, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", shown(name), err)
 	}
 	f := os.NewFile(uintptr(dir), "directory")
 	defer f.Close()
-	names, err := f.Readdirnames(limit)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("list %s: %w", shown(name), err)
+	var all []string
+	for limit > 0 && len(all) < most {
+		names, err := f.Readdirnames(min(limit, 1024))
+		limit -= len(names)
+		for _, n := range names {
+			if len(all) < most && match(n) {
+				all = append(all, n)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", shown(name), err)
+		}
 	}
-	return names, nil
+	return all, nil
 }
 
 // shown bounds and escapes a name that the process chose.

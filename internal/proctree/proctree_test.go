@@ -51,6 +51,8 @@ func TestReadFile(t *testing.T) {
 		{"pipe", "not a regular file"},
 		{".", "not a regular file"},
 		{"/dev/null", "not a regular file"},
+		{"/proc/version", "of type 0x9fa0, of which nothing is read"},
+		{"/sys/kernel/notes", "of which nothing is read"},
 		{"magic", "too many levels of symbolic links"},
 		{"gone", "no such file"},
 		{"", "name of 0 bytes"},
@@ -72,8 +74,46 @@ func TestReadFile(t *testing.T) {
 	if err != nil || !slices.Equal(names, []string{"a", "link", "magic", "pipe"}) {
 		t.Errorf("directory: %q %v", names, err)
 	}
+	isLink := func(name string) bool { return name == "link" || name == "magic" }
+	if names, err := tree.FindNames(".", 10, 1, isLink); err != nil || len(names) != 1 || !isLink(names[0]) {
+		t.Errorf("names found: %q %v", names, err)
+	}
+	if names, err := tree.FindNames(".", 0, 9, isLink); err != nil || len(names) != 0 {
+		t.Errorf("names among none: %q %v", names, err)
+	}
+	if names, err := tree.ReadDir("/proc", 2); err == nil {
+		t.Errorf("a directory of the kernel's: %q", names)
+	}
 	if names, err := tree.ReadDir(".", 2); err != nil || len(names) != 2 {
 		t.Errorf("directory, bounded: %q %v", names, err)
+	}
+}
+
+// A file that says that it may have something later does not make the reader
+// wait: reading it is tried once.
+func TestReadAt(t *testing.T) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(p[1])
+	f := &File{fd: p[0]}
+	defer f.Close()
+	if n, err := f.ReadAt(make([]byte, 1), 0); n != 0 || err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("a pipe: %d bytes, %v", n, err)
+	}
+	name := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(name, []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	g, err := self(t).OpenFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	b := make([]byte, 8)
+	if n, err := g.ReadAt(b, 1); n != 3 || !errors.Is(err, io.EOF) || string(b[:n]) != "ext" {
+		t.Errorf("%q %v", b[:n], err)
 	}
 }
 

@@ -95,7 +95,7 @@ func (c *Config) member(key, value string) {
 	client = strings.TrimSpace(client)
 	var p ClientPort
 	if i := strings.LastIndexByte(client, ':'); i >= 0 {
-		p.Address, client = strings.Trim(client[:i], "[]"), client[i+1:]
+		p.Address, client = strings.Clone(strings.Trim(client[:i], "[]")), client[i+1:]
 	}
 	if p.Port = port(client); p.Port != 0 {
 		c.Members[n] = p
@@ -156,7 +156,8 @@ func properties(text string, f func(key, value string)) {
 		}
 		key, value := unescape(l[:end]), unescape(rest)
 		if len(key) <= maxPath && len(value) <= maxPath {
-			f(strings.TrimSpace(key), strings.TrimSpace(value))
+			// What is kept of it must not keep a line of any length.
+			f(strings.Clone(strings.TrimSpace(key)), strings.Clone(strings.TrimSpace(value)))
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 const (
 	maxEndpoints   = 64 // servers that one process's configuration names
 	maxConfigFiles = 4  // files named on a command line that are read
+	maxHost        = 255
 )
 
 // Endpoint is a ZooKeeper server as a client's configuration names it.
@@ -118,6 +119,7 @@ func isLetter(c byte) bool { return 'a' <= c && c <= 'z' }
 func appendEndpoints(all []Endpoint, key, value string) []Endpoint {
 	add := func(e Endpoint) {
 		if e.Port != 0 && len(all) < maxEndpoints && !slices.Contains(all, e) {
+			e.Host = strings.Clone(e.Host) // not the whole file or command line
 			all = append(all, e)
 		}
 	}
@@ -149,6 +151,9 @@ func appendEndpoints(all []Endpoint, key, value string) []Endpoint {
 }
 
 func isHost(s string) bool {
+	if len(s) > maxHost {
+		return false
+	}
 	for _, c := range []byte(strings.ToLower(s)) {
 		if !isLetter(c) && (c < '0' || c > '9') && !strings.ContainsRune(".-_:%", rune(c)) {
 			return false

@@ -2,6 +2,8 @@ package zk
 
 import (
 	"net/netip"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,6 +45,40 @@ func TestEndpoints(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is kept keeps neither the file nor the command line that it stands in.
+func TestEndpointsAreSmall(t *testing.T) {
+	const rounds = 32
+	var kept [][]Endpoint
+	var configs []Config
+	before := heap()
+	for range rounds {
+		cmdline := strings.Repeat(" ", 256<<10) + "\x00--zk=a:1,b:2," + strings.Repeat("x", maxHost+1) + ":3"
+		kept = append(kept, EndpointsOf(strings.Split(cmdline, "\x00")))
+		text := "zk" + strings.Repeat(" ", 100<<10) + "= h:2181\nserver.1" + strings.Repeat(" ", 100<<10) + "= h:1:2;h:3\n"
+		properties(text, func(key, value string) {
+			if aboutZooKeeper(key) {
+				kept = append(kept, appendEndpoints(nil, key, value))
+			}
+		})
+		configs = append(configs, ParseConfig([]byte(text)))
+	}
+	if grown := heap() - before; grown > 1<<20 {
+		t.Errorf("%d rounds keep %d bytes", rounds, grown)
+	}
+	if d := cmp.Diff([][]Endpoint{{{"a", 1}, {"b", 2}}, {{"h", 2181}}}, kept[:2]); d != "" || len(kept) != 2*rounds || len(configs[0].Peers) != 1 {
+		t.Errorf("%s, %d lists, %+v", d, len(kept), configs[0])
+	}
+	runtime.KeepAlive(kept)
+	runtime.KeepAlive(configs)
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func TestEndpointMatches(t *testing.T) {

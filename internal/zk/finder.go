@@ -2,7 +2,6 @@ package zk
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -15,11 +14,14 @@ import (
 // Bounds of what a Finder does by itself.
 const (
 	maxProcesses   = 4096        // processes remembered
+	maxRemembered  = 32 << 20    // bytes of what is known of them
 	looksPerSecond = 10          // of processes, beyond a burst
 	looksBurst     = 20          //
 	pauseEvery     = time.Second // a JVM's counters are read no oftener
-	maxStuck       = 4           // looks that do not end, as at a file on a server that is gone
+	maxStuck       = 4           // looks that do not end, as at a file of a disk that is gone, before others wait
+	maxStuckEver   = 64          // each holds a thread, of which Go allows 10,000
 	stuckAfter     = 5 * time.Second
+	stuckPause     = time.Minute // how long others wait then, unless one ends
 )
 
 // againAfter are the times after which a process is looked at again of which
@@ -39,8 +41,10 @@ type look struct {
 	done    bool // it was looked at: process is the answer so far
 	again   int  // how often it was looked at again
 	last    bool // it will not be again, but for its pauses
+	stuck   bool // it did not end: never again
 	due     time.Time
 	paused  time.Time // when its pauses were read last
+	size    int       // bytes of process
 	process Process
 }
 
@@ -49,16 +53,23 @@ type look struct {
 type Finder struct {
 	limiter *rate.Limiter
 	look    func(ProcessID) (Process, error)
-	// stuckAfter is how long a look may take.
-	stuckAfter time.Duration
-	ctx        context.Context
-	cancel     context.CancelFunc
-	start      sync.Once
-	wait       sync.WaitGroup
-	queue      chan ProcessID
+	// stuckAfter is how long a look may take, stuckPause how long others wait
+	// for those that took longer.
+	stuckAfter, stuckPause time.Duration
+	ctx                    context.Context
+	cancel                 context.CancelFunc
+	start                  sync.Once
+	wait                   sync.WaitGroup
+	queue                  chan ProcessID
+	freed                  chan struct{} // a look that was stuck has ended
 
-	mu    sync.Mutex
-	looks map[ProcessID]*look
+	mu     sync.Mutex
+	looks  map[ProcessID]*look
+	size   int  // bytes of what is known of all of them
+	stuck  int  // looks that took too long and have not ended
+	halted bool // too many of them: nobody is looked at now
+	late   int  // looks that took too long, ever
+	halts  int  // how often it was halted
 }
 
 // NewFinder makes a Finder; Close ends it.
@@ -69,6 +80,8 @@ func newFinder(f func(ProcessID) (Process, error)) *Finder {
 		limiter:    rate.NewLimiter(looksPerSecond, looksBurst),
 		look:       f,
 		stuckAfter: stuckAfter,
+		stuckPause: stuckPause,
+		freed:      make(chan struct{}, 1),
 		queue:      make(chan ProcessID, maxProcesses),
 		looks:      map[ProcessID]*look{},
 	}
@@ -89,6 +102,9 @@ func (f *Finder) Want(id ProcessID) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.halted {
+		return // the next reset of the process asks again
+	}
 	l := f.looks[id]
 	if l == nil {
 		if len(f.looks) >= maxProcesses && !f.evict() {
@@ -130,6 +146,9 @@ func (f *Finder) Busy(id ProcessID) bool {
 // wants tells whether another look, or another reading of the counters, may
 // tell more.
 func (l *look) wants(now time.Time) bool {
+	if l.stuck {
+		return false
+	}
 	if !l.last {
 		return !now.Before(l.due)
 	}
@@ -140,7 +159,8 @@ func (l *look) wants(now time.Time) bool {
 // since there is no telling whose reset comes next.
 func (f *Finder) evict() bool {
 	for id, l := range f.looks {
-		if !l.busy {
+		if !l.busy && !l.stuck {
+			f.size -= l.size
 			delete(f.looks, id)
 			return true
 		}
@@ -149,7 +169,6 @@ func (f *Finder) evict() bool {
 }
 
 func (f *Finder) work() {
-	stuck := 0
 	for {
 		select {
 		case <-f.ctx.Done():
@@ -159,50 +178,30 @@ func (f *Finder) work() {
 			if !known && f.limiter.Wait(f.ctx) != nil {
 				return
 			}
-			if !f.within(f.stuckAfter, func() {
+			f.within(id, func() {
 				if known {
 					f.refresh(id)
 				} else {
 					p, err := f.look(id)
 					f.finish(id, p, err)
 				}
-			}) {
-				f.finish(id, Process{}, errStuck)
-				if stuck++; stuck == maxStuck {
-					f.giveUp()
-					return
-				}
-			}
+			})
+			f.rest()
 		}
 	}
 }
 
-var errStuck = errors.New("a file of the process cannot be read to its end")
-
-// within does something, and leaves it alone where it takes too long.
-func (f *Finder) within(limit time.Duration, do func()) bool {
-	ended := make(chan struct{})
-	go func() { do(); close(ended) }()
-	late := time.NewTimer(limit)
-	defer late.Stop()
-	select {
-	case <-ended:
-		return true
-	case <-late.C:
-		return false
-	case <-f.ctx.Done():
-		return true
+// weigh counts what is known of a process anew, and forgets others where all of
+// it is too much.
+func (f *Finder) weigh(l *look) {
+	f.size -= l.size
+	l.size = l.process.size()
+	f.size += l.size
+	busy := l.busy
+	l.busy = true // not this one
+	for f.size > maxRemembered && f.evict() {
 	}
-}
-
-// giveUp ends the looks, so that no record waits for one.
-func (f *Finder) giveUp() {
-	f.cancel()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, l := range f.looks {
-		l.busy, l.last = false, true
-	}
+	l.busy = busy
 }
 
 // whole tells whether only the pauses of the process are still to be read.
@@ -230,6 +229,7 @@ func (f *Finder) refresh(id ProcessID) {
 	l.busy, l.paused = false, time.Now()
 	if pauses != nil { // nothing of one that has ended
 		l.process.Pauses = pauses
+		f.weigh(l)
 	}
 }
 
@@ -252,6 +252,7 @@ func (f *Finder) finish(id ProcessID, p Process, err error) {
 		return
 	}
 	l.process = p
+	f.weigh(l)
 	if l.last = l.again == len(againAfter) || p.Server || complete(p.Client); !l.last {
 		l.due = now.Add(againAfter[l.again])
 	}

@@ -2,6 +2,7 @@ package zk
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -121,9 +122,98 @@ func TestFinderIsBounded(t *testing.T) {
 	}
 }
 
-// A look that does not end costs the others a while, and several of them end
-// the looking: nobody is kept waiting.
+// What is known of all processes together is bounded, whatever each one makes
+// of its own.
+func TestFinderForgets(t *testing.T) {
+	big := Process{Server: true, Config: Config{DataDir: strings.Repeat("x", maxRemembered/4)}}
+	f := newFinder(func(ProcessID) (Process, error) { return big, nil })
+	defer f.Close()
+	for i := range uint32(8) {
+		f.Want(ProcessID{i + 1, 1})
+		if _, ok := settle(t, f, ProcessID{i + 1, 1}); !ok {
+			t.Error("the last one was forgotten")
+		}
+		f.mu.Lock()
+		n := 0
+		for _, l := range f.looks {
+			n += l.process.size()
+		}
+		if n != f.size || n > maxRemembered {
+			t.Errorf("%d bytes of %d looks, counted %d", n, len(f.looks), f.size)
+		}
+		f.mu.Unlock()
+	}
+}
+
+// A look that does not end costs its own process the answer. Several of them
+// halt the looking, nobody is kept waiting meanwhile, and it goes on when one
+// of them ends or a while has passed.
 func TestFinderStuck(t *testing.T) {
+	stop := make(chan struct{})
+	var once sync.Once
+	end := func() { once.Do(func() { close(stop) }) }
+	defer end()
+	f := newFinder(func(id ProcessID) (Process, error) {
+		if id.PID < 100 {
+			<-stop
+		}
+		return Process{Server: true}, nil
+	})
+	f.stuckAfter, f.stuckPause = 300*time.Millisecond, time.Hour
+	defer f.Close()
+	if w := f.Trouble(); w != nil {
+		t.Errorf("trouble before there was any: %q", w)
+	}
+	halted := func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.halted
+	}
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal(what)
+			}
+		}
+	}
+	looked := func(pid uint32) func() bool {
+		return func() bool {
+			f.Want(ProcessID{pid, 1})
+			p, ok := f.Lookup(ProcessID{pid, 1})
+			return ok && p.Server
+		}
+	}
+	for i := range uint32(maxStuck - 1) {
+		f.Want(ProcessID{1 + i, 1})
+	}
+	f.Want(ProcessID{100, 1})
+	if p, ok := settle(t, f, ProcessID{100, 1}); !ok || !p.Server {
+		t.Errorf("after some that are stuck: %+v %v", p, ok)
+	}
+	if p, ok := settle(t, f, ProcessID{1, 1}); !ok || p.Server {
+		t.Errorf("a stuck one: %+v %v", p, ok)
+	}
+	f.Want(ProcessID{1, 1})
+	if f.Busy(ProcessID{1, 1}) || halted() {
+		t.Error("a stuck one is looked at again, or others are not")
+	}
+	f.Want(ProcessID{50, 1})
+	f.Want(ProcessID{101, 1})
+	until("too many are stuck, and it goes on", halted)
+	f.Want(ProcessID{102, 1})
+	if f.Busy(ProcessID{101, 1}) || f.Busy(ProcessID{102, 1}) {
+		t.Error("waits for a look while there are none")
+	}
+	if w := f.Trouble(); len(w) != 1 || !strings.HasPrefix(w[0], "4 looks ") || !strings.Contains(w[0], "; 1 times no other") {
+		t.Errorf("trouble %q", w)
+	}
+	end()
+	until("it does not go on when the stuck ones end", looked(102))
+}
+
+// Where none of them ends, it goes on after a while.
+func TestFinderStuckForEver(t *testing.T) {
 	stop := make(chan struct{})
 	defer close(stop)
 	f := newFinder(func(id ProcessID) (Process, error) {
@@ -132,26 +222,24 @@ func TestFinderStuck(t *testing.T) {
 		}
 		return Process{Server: true}, nil
 	})
-	f.stuckAfter = 10 * time.Millisecond
+	f.stuckAfter, f.stuckPause = 300*time.Millisecond, 10*time.Millisecond
 	defer f.Close()
-	f.Want(ProcessID{1, 1})
-	f.Want(ProcessID{100, 1})
-	if p, ok := settle(t, f, ProcessID{100, 1}); !ok || !p.Server {
-		t.Errorf("after one that is stuck: %+v %v", p, ok)
-	}
-	if p, ok := settle(t, f, ProcessID{1, 1}); !ok || p.Server {
-		t.Errorf("the stuck one: %+v %v", p, ok)
-	}
 	for i := range uint32(maxStuck) {
-		f.Want(ProcessID{2 + i, 1})
+		f.Want(ProcessID{1 + i, 1})
 	}
-	f.Want(ProcessID{101, 1})
-	for i := range uint32(maxStuck) {
-		settle(t, f, ProcessID{2 + i, 1})
+	settle(t, f, ProcessID{maxStuck, 1})
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		f.Want(ProcessID{100, 1})
+		if p, ok := f.Lookup(ProcessID{100, 1}); ok && p.Server {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("it does not go on")
+		}
 	}
-	settle(t, f, ProcessID{101, 1})
-	f.Want(ProcessID{102, 1})
-	if f.Busy(ProcessID{102, 1}) {
-		t.Error("still looking")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.halts == 0 || f.stuck != maxStuck {
+		t.Errorf("halted %d times with %d stuck", f.halts, f.stuck)
 	}
 }

@@ -17,37 +17,15 @@ import (
 const (
 	maxDescriptors = 8192     // open files looked at
 	maxJars        = 1024     // archives looked into
-	maxLibraries   = 16       // of them that hold the library: what is unpacked is no part of maxRead
-	maxRead        = 96 << 20 // bytes read of files that the process chose
+	maxLibraries   = 16       // of them that hold the library
+	maxRead        = 96 << 20 // bytes read of files that the process chose, unpacked and walked over
 	maxThreads     = 4096
 	maxSource      = 256
+	maxLook        = stuckAfter * 3 / 4 // time for reading
 )
 
-// errBudget says that the bytes that one look may read are used up.
-var errBudget = errors.New("no more is read of this process's files")
-
-// budget counts what is read.
-type budget struct {
-	left int64
-}
-
-// of makes the reader of a file that stops where the budget ends.
-func (b *budget) of(r io.ReaderAt) io.ReaderAt { return spender{b, r} }
-
-type spender struct {
-	*budget
-	from io.ReaderAt
-}
-
-// ReadAt is io.ReaderAt's.
-func (s spender) ReadAt(p []byte, off int64) (int, error) {
-	if int64(len(p)) > s.left {
-		return 0, errBudget
-	}
-	n, err := s.from.ReadAt(p, off)
-	s.left -= int64(n)
-	return n, err
-}
+// newBudget is that of one look.
+func newBudget() *jar.Budget { return jar.NewBudget(maxRead, maxLook) }
 
 // findings are what the archives of a JVM tell, one after the other.
 type findings struct {
@@ -57,7 +35,7 @@ type findings struct {
 	cut       bool // there was more than may be looked at
 }
 
-func (f *findings) add(where, name string, r io.ReaderAt, size int64) {
+func (f *findings) add(where, name string, r io.ReaderAt, size int64, b *jar.Budget) {
 	if len(f.names) >= maxJars || len(f.libraries) >= maxLibraries {
 		f.cut = true
 	}
@@ -65,8 +43,8 @@ func (f *findings) add(where, name string, r io.ReaderAt, size int64) {
 		return
 	}
 	f.names[name] = true
-	l, err := jar.Find(r, size)
-	if errors.Is(err, errBudget) {
+	l, err := jar.Find(r, size, b)
+	if errors.Is(err, jar.ErrTooMuch) {
 		f.cut = true
 	}
 	if err != nil {
@@ -99,7 +77,7 @@ const deleted = " (deleted)"
 
 // java tells the client library of a JVM: from the archives that it holds open,
 // which are those that it has loaded classes from, else from its class path.
-func java(t *proctree.Tree, argv []string, b *budget) *event.Client {
+func java(t *proctree.Tree, argv []string, b *jar.Budget) *event.Client {
 	f := findings{names: map[string]bool{}}
 	open, whole := t.Descriptors(maxDescriptors)
 	f.cut = !whole
@@ -110,7 +88,7 @@ func java(t *proctree.Tree, argv []string, b *budget) *event.Client {
 				continue
 			}
 			if file, err := t.OpenDescriptor(d.Number); err == nil {
-				f.add("fd -> ", name, b.of(file), file.Size)
+				f.add("fd -> ", name, file, file.Size, b)
 				file.Close()
 			}
 		}
@@ -118,7 +96,7 @@ func java(t *proctree.Tree, argv []string, b *budget) *event.Client {
 	if len(f.libraries) == 0 {
 		for _, name := range classPath(t, argv) {
 			if file, err := t.OpenFile(name); err == nil {
-				f.add(classPathSource, name, b.of(file), file.Size)
+				f.add(classPathSource, name, file, file.Size, b)
 				file.Close()
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -97,7 +98,7 @@ func TestJavaLibrary(t *testing.T) {
 		return name
 	}
 	look := func(argv ...string) *event.Client {
-		return java(tree, append([]string{"java"}, argv...), &budget{left: maxRead})
+		return java(tree, append([]string{"java"}, argv...), newBudget())
 	}
 	if c := look("Main"); c != nil {
 		t.Errorf("a library out of nothing: %+v", c)
@@ -121,7 +122,7 @@ func TestJavaLibrary(t *testing.T) {
 		}
 	}
 
-	used := &budget{left: maxRead}
+	used := newBudget()
 	java(tree, []string{"java", "-cp", dir + "/zookeeper-3.8.0.jar", "Main"}, used)
 
 	open := func(name string) *os.File {
@@ -146,7 +147,7 @@ func TestJavaLibrary(t *testing.T) {
 		t.Errorf("two libraries: %+v", c)
 	}
 	// Reading ends where the budget does, and that is said.
-	c = java(tree, []string{"java"}, &budget{left: maxRead - used.left + 10})
+	c = java(tree, []string{"java"}, jar.NewBudget(maxRead-used.Left()+10, time.Hour))
 	if c == nil || c.Version == "" || !strings.Contains(c.Source, "not everything was looked at") {
 		t.Errorf("a small budget: %+v", c)
 	}
@@ -227,11 +228,11 @@ func TestGoLibrary(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		c, isGo := golang(&proctree.File{File: f}, &budget{left: maxRead})
+		c, isGo := golang(f, newBudget())
 		if d := cmp.Diff(want, c); d != "" || !isGo {
 			t.Errorf("%s: Go program %v %s", name, isGo, d)
 		}
-		if c, isGo := golang(&proctree.File{File: f}, &budget{left: 10}); c != nil || isGo {
+		if c, isGo := golang(f, jar.NewBudget(10, time.Hour)); c != nil || isGo {
 			t.Errorf("beyond the budget: %v %v", c, isGo)
 		}
 	}
@@ -263,7 +264,7 @@ func TestPython(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(tt.want, python(tree, tt.argv)); d != "" {
+		if d := cmp.Diff(tt.want, python(tree, tt.argv, newBudget())); d != "" {
 			t.Error(tt.argv, d)
 		}
 		tree.Close()

@@ -72,7 +72,7 @@ func FindClient(pid uint32) (*event.Client, error) {
 }
 
 func findClient(t *proctree.Tree, argv []string) (c *event.Client, jvm bool) {
-	b := &budget{left: maxRead}
+	b := newBudget()
 	var library *proctree.Mapping
 	for _, m := range t.Mappings(4, func(name string) bool { return isJVM(name) || isCLibrary(name) }) {
 		if isJVM(m.Name) {
@@ -92,7 +92,7 @@ func findClient(t *proctree.Tree, argv []string) (c *event.Client, jvm bool) {
 	case jvm:
 		return nil, true
 	case interpreter.MatchString(path.Base(t.Exe())):
-		return python(t, argv), false
+		return python(t, argv, b), false
 	}
 	exe, err := t.OpenExe()
 	if err != nil {
@@ -102,7 +102,7 @@ func findClient(t *proctree.Tree, argv []string) (c *event.Client, jvm bool) {
 	if c, isGo := golang(exe, b); isGo {
 		return c, false
 	}
-	return static(exe, b), false
+	return static(exe, exe.Size, b), false
 }
 
 // pausesOf reads the JVM's counters.

@@ -79,7 +79,8 @@ func parsePeer(text string) Peer {
 			continue
 		}
 		q, e := port(strings.TrimSpace(ports[0])), port(strings.TrimSpace(ports[1]))
-		if q != 0 && e != 0 {
+		if q != 0 && e != 0 && len(host) <= maxHost {
+			host = strings.Clone(host)
 			p.Quorum = append(p.Quorum, Endpoint{host, q})
 			p.Election = append(p.Election, Endpoint{host, e})
 		}
