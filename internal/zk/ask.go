@@ -49,7 +49,9 @@ type dialer struct {
 	whole    bool        // the timeout is that of the whole question
 	tls      *tls.Config // nil: plain text
 	register func(local, remote netip.AddrPort, netns uint32) (release func())
-	ended    func(release func()) // takes over the release of a connection that ended
+	// ended takes over the release of a connection that ended; gone: the server
+	// refused it.
+	ended func(release func(), gone bool)
 }
 
 func (d *dialer) limit() time.Duration {

@@ -15,12 +15,11 @@ import (
 
 // Bounds of what a Prober does by itself, whatever it is asked.
 const (
-	maxServers  = 4096            // servers remembered
-	perSecond   = 5               // probes started a second
-	burst       = 5               //
-	defaultTTL  = 5 * time.Minute // a server is asked the same word again after this, and up to a fifth more
-	defaultHold = 5 * time.Second // a probe's 4-tuple stays registered this long after its end
-	maxResults  = 256             // finished probes that nobody has read
+	maxServers = 4096            // servers remembered
+	perSecond  = 5               // probes started a second
+	burst      = 5               //
+	defaultTTL = 5 * time.Minute // a server is asked the same word again after this, and up to a fifth more
+	maxResults = 256             // finished probes that nobody has read
 )
 
 // Key names a server. The same address in two namespaces is two servers.
@@ -50,7 +49,7 @@ type Options struct {
 	Connections func(t Target) (n int, ok bool)
 	Timeout     time.Duration // of a whole question, connection attempt included; 0: DefaultTimeout
 	TTL         time.Duration // 0: five minutes
-	Hold        time.Duration // how long a 4-tuple stays registered after its connection ended; 0: five seconds
+	Hold        time.Duration // how long a 4-tuple stays registered after its connection ended, if it was not refused; 0: 65 seconds
 }
 
 type server struct {
