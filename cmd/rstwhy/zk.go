@@ -106,6 +106,9 @@ func runZK(ctx context.Context, out, log io.Writer, o zkOptions, args []string) 
 		if err != nil {
 			return usageError{err}
 		}
+		if o.admin && port == o.adminPort {
+			return usageError{fmt.Errorf("server %.80q: its port is that of the AdminServer (--admin-port %d), which takes no words: give both ports", arg, port)}
+		}
 		servers[i] = hostPort{host, port}
 	}
 	if o.tls.insecure {
@@ -218,7 +221,7 @@ func (r *zkReport) askWords(ctx context.Context, t zk.Target, timeout time.Durat
 		r.Words = append(r.Words, zkWord{w.String(), answer})
 		switch answer.Outcome {
 		case event.OutcomeRefused, event.OutcomeUnreachable, event.OutcomeTimeout, event.OutcomeDisabled:
-			return i > 0
+			return i > 0 || r.TLS // which came after a connection in plain text
 		case event.OutcomeTLSOnly, zk.OutcomeTLSFailed, event.OutcomeNotZooKeeper:
 			return true
 		case event.OutcomeReset:
@@ -250,12 +253,17 @@ func (r *zkReport) askPages(ctx context.Context, t zk.Target, timeout time.Durat
 	}
 }
 
+// inTLS tells whether a word went inside TLS.
+func (r *zkReport) inTLS() bool {
+	return slices.ContainsFunc(r.Words, func(w zkWord) bool { return w.InsideTLS() })
+}
+
 // refused tells whether the whitelist kept back the word that tells what the
 // page does, or TLS all words.
 func (r *zkReport) refused(p zk.Page) bool {
 	word := map[zk.Page]zk.Word{zk.Stats: zk.Stat, zk.Monitor: zk.Mntr, zk.Configuration: zk.Conf,
 		zk.Environment: zk.Envi, zk.IsReadOnly: zk.Isro}[p]
-	return slices.ContainsFunc(r.Words, func(w zkWord) bool {
+	return r.TLS && !r.inTLS() || slices.ContainsFunc(r.Words, func(w zkWord) bool {
 		return w.Outcome == event.OutcomeTLSOnly || w.Outcome == zk.OutcomeTLSFailed ||
 			w.Outcome == event.OutcomeNotWhitelisted && w.Word == word.String()
 	})

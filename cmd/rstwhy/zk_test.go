@@ -172,7 +172,8 @@ func TestZKRefused(t *testing.T) {
 func TestZKUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{}, {"-o", "yaml", "h"}, {"--timeout", "0s", "h"}, {"--timeout", "x", "h"}, {"--word", "kill", "h"},
-		{"--admin-port", "0", "h"}, {"--admin-port", "65536", "h"}, {"--tls-ca", "/etc/hostname", "h"}, {"--tls", "--tls-cert", "x", "h"},
+		{"--admin-port", "0", "h"}, {"--admin-port", "65536", "h"},
+		{"--admin-port", "2181", "h"}, {"--admin", "h:8080"}, {"--admin-port", "7000", "h", "h:7000"}, {"--tls-ca", "/etc/hostname", "h"}, {"--tls", "--tls-cert", "x", "h"},
 		{"--tls", "--tls-ca", "/nonexistent", "h"}, {"--tls", "--tls-ca", "/etc/hostname", "h"}, {"--tls-insecure", "h"},
 		{"--tls", "--tls-insecure", "--tls-ca", "/etc/hostname", "h"},
 		{"h:0"}, {"h:65536"}, {"h:x"}, {":2181"}, {""}, {"a:b:c"}, {"[::1"}, {strings.Repeat("h", 300)},

@@ -165,6 +165,34 @@ func TestZKAdminOfTLSPort(t *testing.T) {
 	}
 }
 
+// A port that never answers the TLS hello had no word inside TLS; its
+// AdminServer may tell.
+func TestZKNoAnswerToHello(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	t.Cleanup(func() { l.Close(); wait.Wait() })
+	wait.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wait.Go(func() { io.Copy(io.Discard, c); c.Close() })
+		}
+	})
+	port, asked := adminServer(t)
+	out, err := zkRun("--timeout", "300ms", "--tls", "--tls-insecure", "--admin-port", port, l.Addr().String())
+	if err != nil || !strings.Contains(out, "no answer to the TLS hello") || strings.Contains(out, "inside TLS") || !strings.Contains(out, "ZooKeeper 3.9.3") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if len(asked()) != 5 {
+		t.Errorf("the AdminServer was asked %q", asked())
+	}
+}
+
 // A server that resets is not asked again and again; one that closes in order
 // may be old and know stat.
 func TestZKClosing(t *testing.T) {

@@ -129,7 +129,7 @@ func (r *zkReport) remark() string {
 	case r.Outcome == event.OutcomeReset:
 		return "closed before an answer: over maxClientCnxns for this address, or no ZooKeeper"
 	case r.Outcome == event.OutcomeTLSOnly:
-		return "a port for TLS, by its silence: ask with --tls, or ask the plain client port; --admin asks the AdminServer"
+		return "perhaps a port for TLS, by its silence: ask with --tls, or ask the plain client port; --admin asks the AdminServer"
 	case r.Outcome == zk.OutcomeTLSFailed:
 		return "the authority is --tls-ca, the name in the certificate --tls-server-name, your own certificate --tls-cert and --tls-key"
 	}
@@ -212,7 +212,7 @@ func (r *zkReport) facts() (f [][2]string) {
 	if r.ReadOnly != nil {
 		add("read-only", "%s", map[bool]string{true: "yes", false: "no"}[*r.ReadOnly])
 	}
-	if r.TLS && r.Outcome != zk.OutcomeTLSFailed {
+	if r.inTLS() {
 		add("TLS", "the words went inside TLS")
 	}
 	if r.AdminPort != 0 && len(r.Pages) > 0 {

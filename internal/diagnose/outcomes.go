@@ -16,7 +16,7 @@ var outcomeLines = []Line{
 	{when(event.OutcomeUnreachable), "the server could not be reached from here to ask it (asked {asked})"},
 	{when(event.OutcomeNotZooKeeper), "what answers on {server} is not ZooKeeper (asked {asked})"},
 	{when(event.OutcomeKeeper), "what answers on {server} is ClickHouse Keeper, to which Apache ZooKeeper's defects do not apply"},
-	{when(event.OutcomePending), "the server has been asked and has not answered yet"},
+	{when(event.OutcomePending), "the server has not been asked yet, or has not answered"},
 	{when(event.OutcomeWithheld), "the server was not asked: this host holds more than 80 % of the connections that the server allows it"},
 	{when(event.OutcomeDisabled), "the server was not asked (probing is off)"},
 }

@@ -41,7 +41,7 @@ const (
 	OutcomeUnreachable    Outcome = "unreachable"       // no route, or the network namespace could not be entered
 	OutcomeNotZooKeeper   Outcome = "not-zookeeper"     // something else answers on that port
 	OutcomeKeeper         Outcome = "clickhouse-keeper" // ClickHouse Keeper speaks the words but is other code
-	OutcomePending        Outcome = "pending"           // asked, no answer yet when the record was finished
+	OutcomePending        Outcome = "pending"           // to be asked, or asked and no answer yet when the record was finished
 	OutcomeDisabled       Outcome = "disabled"          // --no-probe, or no probe was allowed
 	OutcomeWithheld       Outcome = "withheld"          // not asked: this host holds more than 80 % of the connections that the server allows it
 )

@@ -163,7 +163,7 @@ var outcomes = map[event.Outcome]string{
 	event.OutcomeUnreachable:    "version unknown, it cannot be reached from here",
 	event.OutcomeNotZooKeeper:   "no ZooKeeper, something else answers",
 	event.OutcomeKeeper:         "ClickHouse Keeper, not Apache ZooKeeper",
-	event.OutcomePending:        "version not yet known, it was asked and has not answered so far",
+	event.OutcomePending:        "version not yet known, it has not been asked yet, or has not answered",
 	event.OutcomeWithheld:       "version unknown, it was not asked: this host holds nearly all of the connections that the server allows it",
 	event.OutcomeDisabled:       "version unknown, it was not asked (--no-probe, or no probe was allowed)",
 }

@@ -48,12 +48,16 @@ type Answer struct {
 	ReadOnly    *bool         `json:"read_only,omitempty"`       // null where the server did not tell
 	Bytes       int           `json:"answer_bytes,omitempty"`    // length of the answer
 
+	insideTLS   bool // TLS was agreed on, and the word went inside it
 	unknownWord bool // closed in order without a byte, as for a word that the server does not know
 }
 
 // UnknownWord tells that the server closed in order without a byte, as one does
 // that does not know the word.
 func (a Answer) UnknownWord() bool { return a.unknownWord }
+
+// InsideTLS tells that the word went inside TLS, whatever came of it.
+func (a Answer) InsideTLS() bool { return a.insideTLS }
 
 // Release is the Apache version without the build, or nothing where unknown.
 func (a Answer) Release() string {

@@ -49,7 +49,9 @@ type dialer struct {
 	whole    bool        // the timeout is that of the whole question
 	tls      *tls.Config // nil: plain text
 	register func(local, remote netip.AddrPort, netns uint32) (release func())
-	ended    func(release func()) // takes over the release of a connection that ended
+	// ended takes over the release of a connection that ended; gone: the server
+	// refused it.
+	ended func(release func(), gone bool)
 }
 
 func (d *dialer) limit() time.Duration {
@@ -72,7 +74,9 @@ func (d *dialer) ask(ctx context.Context, t Target, w Word) Answer {
 		if inside == nil {
 			return refused
 		}
-		return exchange(inside, w, word, end)
+		a := exchange(inside, w, word, end)
+		a.insideTLS = true
+		return a
 	})
 }
 
@@ -166,7 +170,8 @@ func begins(text []byte, whole string) bool {
 // silent tells a port that waits for more than four bytes, as TLS does (a TLS
 // record header has five), from a process that does not run: the former closes
 // when it sees the end of our side, the latter does nothing. Some speak only
-// then.
+// then. A server that waits for a whole line closes alike: only a TLS hello
+// could tell it from TLS, and a hello makes servers of plain text reset.
 func silent(conn stream, w Word, waited time.Duration) Answer {
 	conn.CloseWrite()
 	conn.SetDeadline(time.Now().Add(drainTime))
@@ -185,7 +190,7 @@ func silent(conn stream, w Word, waited time.Duration) Answer {
 		return Answer{Outcome: event.OutcomeTimeout, Detail: fmt.Sprintf("spoke TLS, but gave no answer in %v", waited)}
 	}
 	return Answer{Outcome: event.OutcomeTLSOnly, Detail: fmt.Sprintf(
-		"took the four bytes and stayed silent for %v until our end, as a TLS port does", waited)}
+		"took the four bytes and stayed silent for %v until our end, as a TLS port does (or any that waits for more)", waited)}
 }
 
 // drain reads what is left. Closing with unread data would reset the server

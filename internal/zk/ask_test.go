@@ -164,7 +164,12 @@ func TestRegisteredBeforeConnect(t *testing.T) {
 				}
 				return func() { released = true }
 			},
-			ended: func(release func()) { ended++; release() },
+			ended: func(release func(), gone bool) {
+				if ended++; gone {
+					t.Error("a connection that the server took is called refused")
+				}
+				release()
+			},
 		}
 		target := f.addr
 		if target.Addr().Is4() {
@@ -191,7 +196,11 @@ func TestRegisteredWhenRefused(t *testing.T) {
 	registered, ended := 0, 0
 	d := dialer{timeout: time.Second,
 		register: func(_, _ netip.AddrPort, _ uint32) func() { registered++; return func() {} },
-		ended:    func(func()) { ended++ },
+		ended: func(_ func(), gone bool) {
+			if ended++; !gone {
+				t.Error("not told that it was refused")
+			}
+		},
 	}
 	d.ask(context.Background(), Target{Addr: addr}, Srvr)
 	if registered != 1 || ended != 1 {

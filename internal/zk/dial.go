@@ -26,9 +26,10 @@ func (d *dialer) dial(ctx context.Context, t Target) (_ *net.TCPConn, done func(
 		ns = own
 	}
 	var releases []func()
+	refused := false
 	done = func() {
 		for _, release := range releases {
-			d.ended(release)
+			d.ended(release, refused)
 		}
 	}
 	// The net package may make more than one socket for one attempt (it
@@ -55,6 +56,7 @@ func (d *dialer) dial(ctx context.Context, t Target) (_ *net.TCPConn, done func(
 		return err
 	})
 	if err != nil {
+		refused = errors.Is(err, unix.ECONNREFUSED)
 		return nil, done, err
 	}
 	return conn.(*net.TCPConn), done, nil

@@ -5,8 +5,19 @@ import (
 	"time"
 )
 
-// holds keeps the 4-tuples of ended probes registered for a while: their
-// events may still be on the way, and the server may reset late.
+const (
+	// defaultHold is how long a connection may still bring a reset after it was
+	// closed here. What a server sends late is answered by one: our end stays in
+	// FIN-WAIT-2 for net.ipv4.tcp_fin_timeout (60 s), and a server repeats its
+	// SYN-ACK for 31 s and gives up after 63 (net.ipv4.tcp_synack_retries).
+	defaultHold = 65 * time.Second
+	// goneHold is enough where nothing is left at the server: its events may
+	// still be on the way.
+	goneHold = 5 * time.Second
+)
+
+// holds keeps the 4-tuples of ended probes registered for a while. Their number
+// is bounded by the rate of a Prober's questions.
 type holds struct {
 	time time.Duration
 
@@ -20,7 +31,9 @@ type hold struct {
 	release func()
 }
 
-func (h *holds) add(release func()) {
+// add takes over a registration; gone tells that the server refused the
+// connection.
+func (h *holds) add(release func(), gone bool) {
 	if release == nil {
 		return
 	}
@@ -31,8 +44,12 @@ func (h *holds) add(release func()) {
 		return
 	}
 	defer h.mu.Unlock()
+	wait := h.time
+	if gone {
+		wait = min(wait, goneHold)
+	}
 	one := &hold{release: release}
-	one.timer = time.AfterFunc(h.time, func() { h.expire(one) })
+	one.timer = time.AfterFunc(wait, func() { h.expire(one) })
 	h.pending[one] = struct{}{}
 }
 

@@ -38,7 +38,7 @@ func (p *Prober) Need(k Key, w Word) {
 	s := p.servers[k]
 	switch {
 	case s == nil:
-	case !s.answered || s.asking[Srvr.index].busy:
+	case !s.answered || s.asking[Srvr.index].pending():
 		s.asking[w.index].needed = true
 	case s.snapshot.Outcome == event.OutcomeOK:
 		p.ask(s, w)
@@ -68,6 +68,7 @@ func (p *Prober) note(s *server, w Word, told Told, snapshot *Snapshot) {
 		a.due = told.At.Add(jitter(p.ttl / withheldShare))
 	} else {
 		a.due, a.told = told.At.Add(jitter(p.ttl)), &told
+		p.addresses.take(snapshot.Key.Addr, w, told.At)
 	}
 	if told.PerAddress.Known {
 		s.perAddress = told.PerAddress

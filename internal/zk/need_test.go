@@ -164,7 +164,7 @@ func TestWholeQuestion(t *testing.T) {
 	f := listen(t, "127.0.0.1:0", answers(t, "3.4.13/default"))
 	for _, whole := range []bool{true, false} {
 		var attempt time.Time
-		d := dialer{timeout: time.Minute, whole: whole, ended: func(func()) {}, register: func(_, _ netip.AddrPort, _ uint32) func() {
+		d := dialer{timeout: time.Minute, whole: whole, ended: func(func(), bool) {}, register: func(_, _ netip.AddrPort, _ uint32) func() {
 			time.Sleep(20 * time.Millisecond)
 			attempt = time.Now()
 			return nil

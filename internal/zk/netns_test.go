@@ -112,7 +112,7 @@ func TestAskInNamespace(t *testing.T) {
 	here := listen(t, there.addr.String(), answers(t, "3.9.6/all"))
 
 	var seen uint32
-	d := dialer{timeout: time.Second, ended: func(func()) {},
+	d := dialer{timeout: time.Second, ended: func(func(), bool) {},
 		register: func(_, _ netip.AddrPort, n uint32) func() { seen = n; return nil }}
 	for range 3 {
 		a := d.ask(context.Background(), Target{NetNS: inode, NSPath: path, Addr: there.addr}, Srvr)

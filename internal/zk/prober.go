@@ -15,12 +15,11 @@ import (
 
 // Bounds of what a Prober does by itself, whatever it is asked.
 const (
-	maxServers  = 4096            // servers remembered
-	perSecond   = 5               // probes started a second
-	burst       = 5               //
-	defaultTTL  = 5 * time.Minute // a server is asked the same word again after this, and up to a fifth more
-	defaultHold = 5 * time.Second // a probe's 4-tuple stays registered this long after its end
-	maxResults  = 256             // finished probes that nobody has read
+	maxServers = 4096            // servers remembered
+	perSecond  = 5               // probes started a second
+	burst      = 5               //
+	defaultTTL = 5 * time.Minute // a server is asked the same word again after this, and up to a fifth more
+	maxResults = 256             // finished probes that nobody has read
 )
 
 // Key names a server. The same address in two namespaces is two servers.
@@ -50,7 +49,7 @@ type Options struct {
 	Connections func(t Target) (n int, ok bool)
 	Timeout     time.Duration // of a whole question, connection attempt included; 0: DefaultTimeout
 	TTL         time.Duration // 0: five minutes
-	Hold        time.Duration // how long a 4-tuple stays registered after its connection ended; 0: five seconds
+	Hold        time.Duration // how long a 4-tuple stays registered after its connection ended, if it was not refused; 0: 65 seconds
 }
 
 type server struct {
@@ -63,16 +62,14 @@ type server struct {
 
 // asking is the state of one word for one server.
 type asking struct {
-	busy   bool      // queued or being asked
+	queued int       // requesters whose turn it waits for
+	busy   bool      // being asked
 	needed bool      // by a rule, before srvr was answered
 	due    time.Time // when it may be asked again
 	told   *Told
 }
 
-type question struct {
-	target Target
-	word   Word
-}
+func (a *asking) pending() bool { return a.queued > 0 || a.busy }
 
 // Prober asks servers in the background, rarely, and remembers what they said.
 // It has one connection at a time, whatever the number of servers; one that
@@ -86,11 +83,14 @@ type Prober struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	wait    sync.WaitGroup
-	queue   chan question
+	wake    chan struct{}
 	results chan Snapshot
 
-	mu      sync.Mutex
-	servers map[Key]*server
+	mu        sync.Mutex
+	servers   map[Key]*server
+	queue     queue
+	addresses addresses
+	closed    bool
 }
 
 // NewProber starts the worker; Close ends it.
@@ -102,13 +102,15 @@ func NewProber(o Options) *Prober {
 		o.Hold = defaultHold
 	}
 	p := &Prober{
-		ttl:     o.TTL,
-		limiter: rate.NewLimiter(perSecond, burst),
-		count:   o.Connections,
-		queue:   make(chan question, maxServers),
-		results: make(chan Snapshot, maxResults),
-		servers: map[Key]*server{},
-		holds:   holds{time: o.Hold, pending: map[*hold]struct{}{}},
+		ttl:       o.TTL,
+		limiter:   rate.NewLimiter(perSecond, burst),
+		count:     o.Connections,
+		wake:      make(chan struct{}, 1),
+		results:   make(chan Snapshot, maxResults),
+		servers:   map[Key]*server{},
+		holds:     holds{time: o.Hold, pending: map[*hold]struct{}{}},
+		queue:     queue{lines: map[requester][]question{}},
+		addresses: addresses{interval: o.TTL / addressShare, spent: map[addressWord]time.Time{}},
 	}
 	p.dialer = dialer{timeout: o.Timeout, whole: true, register: o.Register, ended: p.holds.add}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -130,7 +132,9 @@ func (p *Prober) Lookup(k Key) (Snapshot, bool) {
 }
 
 // Want asks for a fresh answer and returns at once. Nothing happens where the
-// server is being asked or was asked lately, whatever came of it.
+// server is being asked or was asked lately, whatever came of it, or where its
+// address was asked lately from some other namespaces. Each process of a
+// namespace (Target.NSPath) has its turn.
 func (p *Prober) Want(t Target) {
 	t.Addr = unmap(t.Addr)
 	if unaskable(t.Addr) != "" || p.ctx.Err() != nil {
@@ -157,10 +161,17 @@ func (p *Prober) ask(s *server, w Word) {
 	if a.busy || time.Now().Before(a.due) {
 		return
 	}
+	dropped, ok := p.queue.push(question{s.target, w})
+	if !ok {
+		return // waiting already; or full, and it will be wanted again
+	}
+	a.queued++
+	if dropped != nil {
+		p.servers[dropped.key()].asking[dropped.word.index].queued--
+	}
 	select {
-	case p.queue <- question{s.target, w}:
-		a.busy = true
-	default: // full: it will be wanted again
+	case p.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -175,8 +186,8 @@ func (p *Prober) Close() {
 	p.holds.close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.queue != nil {
-		p.queue = nil
+	if !p.closed {
+		p.closed = true
 		close(p.results)
 	}
 }
@@ -186,7 +197,7 @@ func (p *Prober) evict() bool {
 	var oldest *server
 	var key Key
 	for k, s := range p.servers {
-		if !s.busy() && (oldest == nil || s.due().Before(oldest.due())) {
+		if !s.pending() && (oldest == nil || s.due().Before(oldest.due())) {
 			oldest, key = s, k
 		}
 	}
@@ -197,8 +208,8 @@ func (p *Prober) evict() bool {
 	return true
 }
 
-func (s *server) busy() bool {
-	return slices.ContainsFunc(s.asking[:], func(a asking) bool { return a.busy })
+func (s *server) pending() bool {
+	return slices.ContainsFunc(s.asking[:], func(a asking) bool { return a.pending() })
 }
 
 // due is when every word may be asked again.
@@ -209,69 +220,6 @@ func (s *server) due() (latest time.Time) {
 		}
 	}
 	return latest
-}
-
-func (p *Prober) work() {
-	queue := p.queue
-	for {
-		select {
-		case <-p.ctx.Done():
-			return
-		case q := <-queue:
-			if told, by, ok := p.probe(q); ok {
-				p.finish(q, by, told)
-			}
-		}
-	}
-}
-
-// probe asks. A server that closes on srvr without a byte may be one that does
-// not know the word (before 3.3), so stat follows once; a reset is no such
-// answer. A refusal by the whitelist is none either: such a server knows srvr.
-func (p *Prober) probe(q question) (_ Told, by string, ok bool) {
-	a, ok := p.paced(q.target, q.word)
-	word := q.word
-	if ok && word == Srvr && a.Outcome == event.OutcomeReset && a.unknownWord {
-		var b Answer
-		if b, ok = p.paced(q.target, Stat); b.Outcome == event.OutcomeOK || b.Outcome == event.OutcomeNotServing {
-			a, word = b, Stat
-		}
-	}
-	return Told{a, time.Now()}, word.String(), ok
-}
-
-// paced asks under the rate limit and where the server has room for it; false
-// means that the Prober is closing.
-func (p *Prober) paced(t Target, w Word) (Answer, bool) {
-	if p.limiter.Wait(p.ctx) != nil {
-		return Answer{}, false
-	}
-	if a, withheld := p.withhold(t); withheld {
-		return a, true
-	}
-	a := p.dialer.ask(p.ctx, t, w)
-	return a, p.ctx.Err() == nil
-}
-
-func (p *Prober) finish(q question, by string, told Told) {
-	k := Key{q.target.NetNS, q.target.Addr}
-	snapshot := Snapshot{Key: k, At: told.At, Word: by, Answer: told.Answer, Server: told.server(k)}
-	p.mu.Lock()
-	if s := p.servers[k]; s != nil {
-		p.note(s, q.word, told, &snapshot)
-	}
-	p.mu.Unlock()
-	for {
-		select {
-		case p.results <- snapshot:
-			return
-		default:
-		}
-		select {
-		case <-p.results:
-		default:
-		}
-	}
 }
 
 // server is what a record shows of the answer.

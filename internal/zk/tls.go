@@ -21,7 +21,8 @@ import (
 const OutcomeTLSFailed event.Outcome = "tls-failed"
 
 // refusalTime is how long a server has to refuse a missing or wrong client
-// certificate.
+// certificate, or half of the time that is left where that is less: the other
+// half is for the answer.
 const refusalTime = 500 * time.Millisecond
 
 // AskTLS is Ask inside TLS. A hello of TLS on a plaintext port makes the server
@@ -52,9 +53,7 @@ func secure(conn *net.TCPConn, config *tls.Config, end time.Time) (stream, Answe
 	// certificate (RFC 8446, section 4.4.2.4). A word sent to a server that is
 	// about to refuse it would stay unread there, and be answered by a reset.
 	if err == nil && asked.Load() && inside.ConnectionState().Version == tls.VersionTLS13 {
-		if wait := time.Now().Add(refusalTime); wait.Before(end) {
-			conn.SetReadDeadline(wait)
-		}
+		conn.SetReadDeadline(time.Now().Add(min(refusalTime, time.Until(end)/2)))
 		if _, err = inside.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			err = nil
 		}
