@@ -1,6 +1,7 @@
 package zk
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,16 +17,16 @@ func TestHoldOutlivesTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewProber(Options{})
 		defer p.Close()
-		open, refused := true, true
-		p.holds.add(func() { open = false }, false)
-		p.holds.add(func() { refused = false }, true)
+		var released, refusedReleased atomic.Bool
+		p.holds.add(func() { released.Store(true) }, false)
+		p.holds.add(func() { refusedReleased.Store(true) }, true)
 		for _, step := range []struct {
 			wait          time.Duration
 			open, refused bool
 		}{{4 * time.Second, true, true}, {6 * time.Second, true, false}, {52 * time.Second, true, false}, {10 * time.Second, false, false}} {
 			time.Sleep(step.wait)
 			synctest.Wait()
-			if open != step.open || refused != step.refused {
+			if open, refused := !released.Load(), !refusedReleased.Load(); open != step.open || refused != step.refused {
 				t.Errorf("%v later: registered %v, the refused one %v", step.wait, open, refused)
 			}
 		}

@@ -167,7 +167,11 @@ func (p *Prober) ask(s *server, w Word) {
 	}
 	a.queued++
 	if dropped != nil {
-		p.servers[dropped.key()].asking[dropped.word.index].queued--
+		old := p.servers[dropped.key()]
+		old.asking[dropped.word.index].queued--
+		if !old.pending() && old.due().IsZero() {
+			delete(p.servers, dropped.key()) // never asked: there is nothing to remember
+		}
 	}
 	select {
 	case p.wake <- struct{}{}:

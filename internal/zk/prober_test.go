@@ -2,6 +2,7 @@ package zk
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -163,7 +164,7 @@ func TestProberIsBounded(t *testing.T) {
 	p := NewProber(Options{Timeout: 10 * time.Millisecond})
 	defer p.Close()
 	for i := range 2 * maxServers {
-		p.Want(Target{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 9, byte(i >> 8), byte(i)}), 1)})
+		p.Want(Target{NSPath: fmt.Sprint(i), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 9, byte(i >> 8), byte(i)}), 1)})
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -195,7 +196,11 @@ func TestProberHoldsRegistrations(t *testing.T) {
 			t.Errorf("registered %d, released %d just after the answer", a, b)
 		}
 		if !tt.close {
-			time.Sleep(2 * short)
+			for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+				if _, released := count(); released > 0 {
+					break
+				}
+			}
 		} else {
 			p.Close()
 		}
