@@ -64,7 +64,7 @@ By itself trace asks a ZooKeeper server for its version (srvr, four bytes) only
 when a local process itself connected to it on a --zk-port, or is that server,
 and for its configuration (conf) where a verdict turns on maxClientCnxns; each at
 most once in five minutes a server and network namespace, and for one address
-from all namespaces together at most four times at once and then once a minute;
+from all namespaces together at most six times at once and then once a minute;
 one connection at a time, and not while this host holds more than 80 % of the
 connections that the server allows it. --no-probe turns it off.`,
 		Example: `  rstwhy trace                          everything

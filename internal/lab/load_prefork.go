@@ -28,6 +28,7 @@ func accepts() error {
 	b := make([]byte, 1)
 	for {
 		fd := l.accept()
+		write(fd, b) // a reset before accept() is the listener's
 		_, _ = unix.Read(fd, b)
 		unix.Close(fd)
 	}
@@ -36,5 +37,6 @@ func accepts() error {
 func (l *loader) abort() {
 	fd, err := l.dial(LoadPort)
 	must("connect", err)
+	read(fd, 1, l.msg[:1])
 	resetAndClose(fd)
 }

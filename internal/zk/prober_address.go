@@ -11,7 +11,7 @@ const (
 	addressShare = 5
 	// addressBurst namespaces need not wait for that. The same address may well
 	// be another server in each of a few.
-	addressBurst = 4
+	addressBurst = 6
 )
 
 type addressWord struct {
