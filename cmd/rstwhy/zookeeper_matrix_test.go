@@ -63,9 +63,35 @@ type zkCaseRun struct {
 	zkCase
 	release string
 	tries   int
+	again   int // of these, since what was told was not what was wanted
 	wire    int // RSTs that crossed the link
 	server  []event.Reset
 	client  []event.Reset
+}
+
+// zkAgain bounds how often a stimulus is run again whose packets came in another
+// order than the table's, as they may on a busy machine. A known defect that is
+// none, or a near miss that is told, is judged at once.
+const zkAgain = 2
+
+// raced tells whether a run would fail for nothing but a verdict that is not the
+// one wanted.
+func (run *zkCaseRun) raced() bool {
+	raced := false
+	for _, end := range []struct {
+		want    string
+		records []event.Reset
+	}{{run.zkCase.server, run.server}, {run.zkCase.client, run.client}} {
+		told, wanted := zkTold(end.records)[0], strings.Split(end.want, "|")
+		switch {
+		case slices.Contains(wanted, told) || told == zkNoReset:
+		case told == "zookeeper-1702" || slices.Contains(strings.Split(run.near, "|"), told):
+			return false
+		case wanted[0] == zkNoReset || zkRuleExists(wanted[0]):
+			raced = true
+		}
+	}
+	return raced
 }
 
 func (l *zkLab) runCases(t *testing.T, tr *zkTrace) (runs []zkCaseRun) {
@@ -88,6 +114,12 @@ func (l *zkLab) runCases(t *testing.T, tr *zkTrace) (runs []zkCaseRun) {
 			run.server = append(run.server, tr.since(l.server, begin)...)
 			run.client = append(run.client, tr.since(l.client, begin)...)
 			run.wire += l.rstsSince(begin)
+			if run.raced() && run.again < zkAgain {
+				t.Logf("%s, %s: told %q and %q, once more", run.release, c.name, zkTold(run.server), zkTold(run.client))
+				run.again++
+				run.server, run.client = nil, nil
+				continue
+			}
 			if len(run.server)+len(run.client) > 0 || run.tries >= max(1, c.tries) {
 				break
 			}

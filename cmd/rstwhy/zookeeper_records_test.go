@@ -140,7 +140,11 @@ A *raw* stimulus is bytes of the lab's own: it stands for a client that Debian d
 carry, as the Java NIO client up to 3.4.5 with ZOOKEEPER-1702. A stall is SIGSTOP, which
 stands for a pause of the garbage collector. Not tried: throttled connections, a session
 that expires with requests unread, Kerberos, another JDK.
-`, time.Now().UTC().Format(time.DateOnly), unix.ByteSliceToString(kernel.Release[:]), strings.Join(releases, ", "), version)
+
+Where the packets came in another order and the verdict was not the one expected, a
+stimulus was run again, at most twice: %d of %d were. A known defect that is none is
+judged at once.
+`, time.Now().UTC().Format(time.DateOnly), unix.ByteSliceToString(kernel.Release[:]), strings.Join(releases, ", "), version, zkRunAgain(runs), len(runs))
 	b.WriteString(zkMatrix(runs))
 	b.WriteString("\n## Each stimulus\n\n`S` and `C` are the signatures of the catalogue, on the server's and on the client's host.\n\n" +
 		"| release | stimulus | signature | told at the server's end | told at the client's end |\n|---|---|---|---|---|\n")
@@ -215,4 +219,14 @@ func zkCounted(told []string) string {
 		out = append(out, rule)
 	}
 	return strings.Join(out, ", ")
+}
+
+// zkRunAgain counts the stimuli that were run more than once for their verdict.
+func zkRunAgain(runs []zkCaseRun) (n int) {
+	for _, r := range runs {
+		if r.again > 0 {
+			n++
+		}
+	}
+	return n
 }
