@@ -157,9 +157,10 @@ func natClosed(late bool) func(*Bench) func() []Truth {
 			s, r := sent("unread-data", a, n.z).closed(), received("peer-reset", n.z, a)
 			if late {
 				srv.do("close", a.fd)
-				srv.awaitRow(a.addr, n.z.addr, "a minisocket in FIN_WAIT2", func(r row) bool { return r.Timewait && r.State == stateFinWait2 })
+				kind, is := finWait2()
+				srv.awaitRow(a.addr, n.z.addr, "closed, in FIN_WAIT2", is)
 				n.cli.do("send", n.z.fd, 20)
-				s, r = sent("late-data", a, n.z).closed().on(event.SocketTimewait), received("sent-to-closed-peer", n.z, a)
+				s, r = sent("late-data", a, n.z).closed().on(*kind), received("sent-to-closed-peer", n.z, a)
 			} else {
 				n.cli.do("send", n.z.fd, 20)
 				srv.awaitRow(a.addr, n.z.addr, "holding the bytes", func(r row) bool { return r.Unread == 20 })
