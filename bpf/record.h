@@ -210,6 +210,12 @@ static __always_inline bool may_grow(u32 own, u32 used, u32 size)
 	return used < size && own < size - used;
 }
 
+/* used_by is what is counted of the entries of the key's side. */
+static __always_inline struct entries *used_by(const struct storm_key *k)
+{
+	return k->side ? &used_1 : &used_0;
+}
+
 /* has_room tells whether a storm of its own may be made for the reset. */
 static __always_inline bool has_room(const struct storm *kind)
 {
@@ -222,8 +228,7 @@ static __always_inline struct storm *own_storm(struct draft *d, struct storm *ki
 {
 	u32 nobody = 0;
 
-	return storm_of(&storms, &d->key, d, kind ? &kind->entries : &nobody,
-			d->key.side ? &used_1.storms : &used_0.storms);
+	return storm_of(&storms, &d->key, d, kind ? &kind->entries : &nobody, &used_by(&d->key)->storms);
 }
 
 static __always_inline bool same_addr(const u8 *a, const u8 *b)
@@ -271,8 +276,7 @@ static __always_inline struct storm *any_of(struct draft *d, struct storm *kind)
 	}
 	if (!may_grow(kind ? kind->entries_any : 0, used_0.any + used_1.any, STORMS_ANY))
 		return NULL;
-	return storm_of(&storms_any, k, d, kind ? &kind->entries_any : &nobody,
-			k->side ? &used_1.any : &used_0.any);
+	return storm_of(&storms_any, k, d, kind ? &kind->entries_any : &nobody, &used_by(k)->any);
 }
 
 /* aggregate counts a reset that has no storm yet: in one of its own, else
@@ -296,11 +300,16 @@ static __always_inline u32 aggregate(struct draft *d, struct storm *kind)
 	return add_to(storm_of(&storms_rest, &d->kind, d, &nobody, &nobody), now) ? COUNTED_REST : COUNTED_NOWHERE;
 }
 
+/* doubted_of finds, or makes, the account of the owner that a counted draft is in
+ * doubt about. NULL: it is in none, or there is no room. */
 static __always_inline struct doubted *doubted_of(struct draft *d)
 {
 	struct doubt_key key = { .start_ns = d->key.owner_start_ns, .tgid = d->key.owner_tgid, .turn = d->turn };
-	struct doubted none = {}, *o = bpf_map_lookup_elem(&storm_doubts, &key);
+	struct doubted none = {}, *o;
 
+	if (!(d->key.flags & RESET_DOUBT) || d->counted_in == COUNTED_REST)
+		return NULL;
+	o = bpf_map_lookup_elem(&storm_doubts, &key);
 	if (o)
 		return o;
 	bpf_map_update_elem(&storm_doubts, &key, &none, BPF_NOEXIST);
@@ -319,8 +328,6 @@ static __always_inline void counted(struct draft *d, u8 hook, struct counters *c
 		return;
 	}
 	c->aggregated[hook]++;
-	if (!(d->key.flags & RESET_DOUBT) || in == COUNTED_REST)
-		return;
 	o = doubted_of(d);
 	if (!o)
 		return;
@@ -356,11 +363,10 @@ static __always_inline void uncount(struct busy *cpu, struct counters *c, struct
 	__sync_fetch_and_add(&storm->count, -1);
 	c->aggregated[HOOK_RECEIVE]--;
 	c->joined[HOOK_RECEIVE]++;
-	if (!(d->key.flags & RESET_DOUBT) || d->counted_in == COUNTED_REST)
-		return;
 	o = doubted_of(d);
-	if (o)
-		__sync_fetch_and_add(&o->counted, -1);
+	if (!o)
+		return;
+	__sync_fetch_and_add(&o->counted, -1);
 	if (s)
 		s->counted = 0;
 }

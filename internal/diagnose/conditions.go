@@ -61,6 +61,7 @@ func unread(r *event.Reset) event.Number   { return r.Evidence.UnreadBytes }
 func sent(r *event.Reset) event.Number     { return r.Evidence.SentBytes }
 func acked(r *event.Reset) event.Number    { return r.Evidence.AckedBytes }
 func gotBytes(r *event.Reset) event.Number { return r.Evidence.ReceivedBytes }
+func segment(r *event.Reset) event.Number  { return r.Evidence.SegmentBytes }
 
 var (
 	localServer = Condition{"the local process is a ZooKeeper server", func(r *event.Reset) bool {
@@ -127,7 +128,7 @@ var (
 	servingNow      = Condition{"the server says, within a minute of the reset, that it serves", func(r *event.Reset) bool {
 		return server(r).Outcome == event.OutcomeOK && freshAnswer.Test(r)
 	}}
-	bodyArrived       = among("bytes of the segment", func(r *event.Reset) event.Number { return r.Evidence.SegmentBytes }, 44, 45)
+	bodyArrived       = among("bytes of the segment", segment, 44, 45)
 	lengthReceived    = among("received bytes", gotBytes, 4)
 	bodyUnread        = among("unread bytes", unread, 44, 45)
 	newlineUnread     = among("unread bytes", unread, 1, 2)
@@ -157,7 +158,7 @@ var (
 	answerUnread     = least("unread bytes", unread, 1<<10)
 	requestOrMore    = least("sent bytes", sent, 48)
 	responseReceived = among("received bytes", gotBytes, 40, 41)
-	segmentData      = least("bytes of the segment", func(r *event.Reset) event.Number { return r.Evidence.SegmentBytes }, 1)
+	segmentData      = least("bytes of the segment", segment, 1)
 	// A session's time-out is 4 s or more, and a client gives up after two thirds
 	// of it without an answer.
 	quiet      = least("nanoseconds since the process last sent data", func(r *event.Reset) event.Number { return r.Evidence.SinceSentNS }, int64(2*time.Second))

@@ -48,8 +48,7 @@ var zkLateServerData = Rule{
 	Title:    "the server's last words came after the client had closed: harmless, about one at each close",
 	Harmless: true,
 	Cases: []Case{
-		{"client's host", []Condition{localClient, resetSent, causeIn(LateData), not(killed), mayBeZooKeeper, segmentData}, event.Likely},
-		{"client's host, an end without data", []Condition{localClient, resetSent, causeIn(LateData), not(killed), mayBeZooKeeper, not(segmentData)}, event.Likely},
+		{"client's host", []Condition{localClient, resetSent, causeIn(LateData), not(killed), mayBeZooKeeper}, event.Likely},
 	},
 	Because: with(
 		Line{[]Condition{segmentData}, "{segment} came when the client's socket was closed already, so nobody could read them"},

@@ -134,10 +134,10 @@ func (s *session) reset(raw *probe.ResetEvent) {
 // before this send: tcp_reset() takes a socket out of the tables, so a send
 // provoked by a later segment proves that no RST had arrived (KERNEL.md,
 // hazard 4).
-func (s *session) join(cookie uint64) (found bool) {
+func (s *session) join(cookie uint64) {
 	for _, p := range s.byCookie[cookie] {
 		if p.joinable && !p.joined {
-			found, p.joined = true, true
+			p.joined = true
 			p.until = 0
 			p.doubt = false
 			p.zk, p.looking = nil, false
@@ -146,5 +146,4 @@ func (s *session) join(cookie uint64) (found bool) {
 			s.doubtDone(p)
 		}
 	}
-	return found
 }

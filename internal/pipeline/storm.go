@@ -83,9 +83,6 @@ func (s *session) turnStorms(now uint64) {
 			lines = append(lines, st)
 			if len(st.Others) > 0 {
 				unconfirmed[st] = list[i].Unconfirmed
-				if !list[i].Confirmed {
-					unconfirmed[st] = ^uint64(0) // all
-				}
 			}
 		}
 	}
@@ -129,9 +126,6 @@ func (s *session) storm(in *probe.Counted) (*event.Storm, bool) {
 	raw := probe.Sample(&in.Key, &in.Count)
 	n := in.Count.Count
 	res := Resolution{Raw: raw, Owner: s.stormOwner(&raw.Owner), Source: probe.Source(&raw)}
-	if res.Owner != nil && s.mayConcernZooKeeper(&raw, res.Owner) {
-		s.servers.attach(&res, s.names, s.clock)
-	}
 	r, err := s.explain(&res)
 	if err != nil {
 		s.finisher.storms.undecoded += n

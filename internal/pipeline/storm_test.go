@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -145,13 +146,13 @@ func TestStormAccount(t *testing.T) {
 func TestStormInDoubt(t *testing.T) {
 	e := rawReset(ms)
 	e.Flags |= flagDoubt
-	one := counted(e, 5) // the kernel side had no room to note the closes
-	e.Owner.StartNs++    // another process
+	one := counted(e, 5)
+	one.Unconfirmed = math.MaxUint64 // the kernel side had no room to note the closes
+	e.Owner.StartNs++                // another process
 	two := counted(e, 7)
-	two.Confirmed = true
 	e.Owner.StartNs++
 	three := counted(e, 100)
-	three.Confirmed, three.Unconfirmed = true, 3
+	three.Unconfirmed = 3
 	s, out := newTestSession(t, &fakeKernel{storms: []probe.Counted{one, two, three}}, Options{Select: Select{PIDs: []uint32{e.Owner.Tgid}}})
 	s.turnStorms(endOfTime)
 	s.tellStorms()

@@ -27,14 +27,14 @@ func setConstants(spec *ebpf.CollectionSpec, opts Options, names *Names) error {
 	if opts.Rate > 0 {
 		full = max(full, 1)
 	}
-	kind := full // and the rest, a half, for the first from an address or at a port
+	kind := min(full, opts.Rate-full) // and the rest, a half, for the first from an address or at a port
 	for _, c := range []struct {
 		name  string
 		value any
 	}{
 		{"filters", wire}, {"reading_calls", readingCalls()}, {"self_tgid", self}, {"shutdown_call", uint32(unix.SYS_SHUTDOWN)},
 		{"drop_reasons", reasons}, {"drop_not_specified", plain}, {"full_budget", full},
-		{"kind_budget", min(kind, opts.Rate-full)}, {"new_budget", opts.Rate - min(full+kind, opts.Rate)},
+		{"kind_budget", kind}, {"new_budget", opts.Rate - full - kind},
 	} {
 		if err := spec.Variables[c.name].Set(c.value); err != nil {
 			return fmt.Errorf("set %s: %w", c.name, err)

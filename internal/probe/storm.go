@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 
 	"github.com/cilium/ebpf"
@@ -82,15 +83,14 @@ func Sample(k *StormKey, s *Storm) ResetEvent {
 }
 
 // Counted is one storm of a second. Merged: it may be of several owners and
-// network namespaces, which the kernel side had no room to tell apart. Confirmed:
-// its owner also closed the sockets, but for Unconfirmed of all that it has in this
-// list; where it did not and Doubtful says that others may hold them, it is no more
-// than a candidate.
+// network namespaces, which the kernel side had no room to tell apart. Unconfirmed:
+// of all that the owner has in this list in doubt, how many sockets it did not close
+// itself, as far as the kernel side had room to note that.
 type Counted struct {
-	Key               StormKey
-	Count             Storm
-	Merged, Confirmed bool
-	Unconfirmed       uint64
+	Key         StormKey
+	Count       Storm
+	Merged      bool
+	Unconfirmed uint64
 }
 
 // Doubtful tells that the owner is the one that opened the sockets, or listened,
@@ -156,7 +156,6 @@ func (l *Live) confirmStorms(list []Counted, working uint32) error {
 		start uint64
 		pid   uint32
 	}
-	// A process that the map had no room for is not in it.
 	unconfirmed := map[process]uint64{}
 	left, err := take(l, "storm_doubts", &l.storms.doubts, func(k *kernelDoubtKey) bool { return k.Turn == working },
 		func(k *kernelDoubtKey, v *kernelDoubted) {
@@ -167,11 +166,11 @@ func (l *Live) confirmStorms(list []Counted, working uint32) error {
 		return err
 	}
 	for i := range list {
-		p := process{list[i].Key.OwnerStartNs, list[i].Key.OwnerTgid}
-		list[i].Unconfirmed, list[i].Confirmed = unconfirmed[p], false
-		if _, ok := unconfirmed[p]; ok {
-			list[i].Confirmed = true
+		n, noted := unconfirmed[process{list[i].Key.OwnerStartNs, list[i].Key.OwnerTgid}]
+		if !noted { // the map had no room for the process
+			n = math.MaxUint64
 		}
+		list[i].Unconfirmed = n
 	}
 	if left || len(unconfirmed) > 0 {
 		return nil

@@ -50,12 +50,12 @@ func checks(list []event.CounterCheck) table {
 		}
 		compared++
 		spaces[c.NetNS] = true
-		if c.Agree != nil && !*c.Agree {
+		if !*c.Agree {
 			differ = append(differ, c)
 		}
 	}
 	if compared > 0 && len(differ) == 0 {
-		t.Note = fmt.Sprintf("The kernel's own counters agree: %d compared in %s.", compared, plural(uint64(len(spaces)), "network namespace"))
+		t.Note = fmt.Sprintf("The kernel's own counters agree: %d compared in %s.", compared, sink.Plural(uint64(len(spaces)), "network namespace"))
 	}
 	rows(&t, differ, func(c *event.CounterCheck) []cell {
 		what := cell{Code: name(c.Counter), Text: fmt.Sprintf("in network namespace %d", c.NetNS), Small: prose(c.Explanation)}

@@ -199,10 +199,10 @@ func (m side) draw(left, right []end, links []link) view {
 		a, b := from[l.from], to[l.to]
 		who := fmt.Sprintf("%s and %s", name(left[l.from].name), name(right[l.to].name))
 		if l.sent > 0 {
-			v.Arrows = append(v.Arrows, newArrow("sent", begin, a-apart, finish, b-apart, l.sent, most, plural(l.sent, "reset")+" sent, between "+who))
+			v.Arrows = append(v.Arrows, newArrow("sent", begin, a-apart, finish, b-apart, l.sent, most, sink.Plural(l.sent, "reset")+" sent, between "+who))
 		}
 		if l.received > 0 {
-			v.Arrows = append(v.Arrows, newArrow("received", finish, b+apart, begin, a+apart, l.received, most, plural(l.received, "reset")+" received, between "+who))
+			v.Arrows = append(v.Arrows, newArrow("received", finish, b+apart, begin, a+apart, l.received, most, sink.Plural(l.received, "reset")+" received, between "+who))
 		}
 	}
 	return v

@@ -167,13 +167,6 @@ func period(from, to time.Time) string {
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
 
-func plural(n uint64, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return number(n) + " " + noun
-}
-
 func answer(s *event.Summary) string {
 	if a := sink.Answer(s); a != "" {
 		return a
@@ -185,13 +178,13 @@ func answer(s *event.Summary) string {
 	text := "No rule has a verdict on these resets: their causes say what happened."
 	if len(s.ByCause) > 0 {
 		c := s.ByCause[0]
-		text += fmt.Sprintf(" The most frequent is %s: %d of %s.", causeName(c.Key), c.Sent+c.Received, plural(total, "reset"))
+		text += fmt.Sprintf(" The most frequent is %s: %d of %s.", causeName(c.Key), c.Sent+c.Received, sink.Plural(total, "reset"))
 	}
 	return text
 }
 
 func totals(s *event.Summary) string {
-	text := fmt.Sprintf("%s sent, %d received.", plural(s.Sent, "reset"), s.Received)
+	text := fmt.Sprintf("%s sent, %d received.", sink.Plural(s.Sent, "reset"), s.Received)
 	if s.OwnersUnknown > 0 {
 		text += fmt.Sprintf(" Of %d the process is not known.", s.OwnersUnknown)
 	}
@@ -203,7 +196,7 @@ func totals(s *event.Summary) string {
 
 func newFinding(v *event.VerdictTally) finding {
 	f := finding{
-		Title: sink.VerdictTitle(v.Title), Rule: name(v.Rule), Resets: plural(v.Resets, "reset"), Certainty: sink.Certainty(v),
+		Title: sink.VerdictTitle(v.Title), Rule: name(v.Rule), Resets: sink.Plural(v.Resets, "reset"), Certainty: sink.Certainty(v),
 		About: sink.AboutOne(v), Because: proseAll(v.Because), Do: proseAll(v.Do), Raise: proseAll(v.Raise),
 	}
 	if f.Title != "" && f.Title[0] >= 'a' && f.Title[0] <= 'z' {
@@ -230,7 +223,7 @@ func (s *Session) timeline(from, to time.Time) timeline {
 		Most:    number(most.total()),
 		Busiest: table{ID: "busiest", Caption: "Busiest times", Head: []heading{{"From (UTC)", false}, {"Sent", true}, {"Received", true}}},
 	}
-	t.Words = fmt.Sprintf("Each bar is %s; the highest, from %s, is %s.", sink.Span(int64(width)), most.From.Format(layout), plural(most.total(), "reset"))
+	t.Words = fmt.Sprintf("Each bar is %s; the highest, from %s, is %s.", sink.Span(int64(width)), most.From.Format(layout), sink.Plural(most.total(), "reset"))
 	height := func(n uint64) float64 { return 100 * float64(n) / float64(most.total()) }
 	unit := func(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) }
 	for i, b := range bars {

@@ -28,7 +28,7 @@ func rows[T any](t *table, list []T, row func(*T) []cell, resets func(*T) uint64
 			for j := range list[i:] {
 				rest += resets(&list[i+j])
 			}
-			t.Note = fmt.Sprintf("%d more rows with %s are in the output of trace --replay -o json.", len(list)-i, plural(rest, "reset"))
+			t.Note = fmt.Sprintf("%d more rows with %s are in the output of trace --replay -o json.", len(list)-i, sink.Plural(rest, "reset"))
 			return
 		}
 		t.Rows = append(t.Rows, row(&list[i]))

@@ -28,10 +28,10 @@ func Answer(s *event.Summary) string {
 	first := &WorkOrder(s.Verdicts)[0]
 	var b strings.Builder
 	if Harmless(first) {
-		fmt.Fprintf(&b, "No verdict asks for work: %d of %s", harmless, plural(total, "reset"))
+		fmt.Fprintf(&b, "No verdict asks for work: %d of %s", harmless, Plural(total, "reset"))
 	} else {
 		fmt.Fprintf(&b, "Look first at this: %s (%s). ", VerdictTitle(first.Title), Certainty(first))
-		fmt.Fprintf(&b, "%d of %s in all ask for work%s, %d", judged-harmless, plural(total, "reset"), reasons(split), harmless)
+		fmt.Fprintf(&b, "%d of %s in all ask for work%s, %d", judged-harmless, Plural(total, "reset"), reasons(split), harmless)
 	}
 	b.WriteString(map[bool]string{true: " is harmless", false: " are harmless"}[harmless == 1])
 	// Without a verdict, nothing is said of whether it matters.
@@ -68,7 +68,7 @@ func Certainty(v *event.VerdictTally) string {
 		}
 	}
 	if len(parts) == 0 { // of a summary that was made without the counts
-		return plural(v.Resets, "reset") + ", " + Escape(string(v.Confidence), maxWord)
+		return Plural(v.Resets, "reset") + ", " + Escape(string(v.Confidence), maxWord)
 	}
 	return strings.Join(parts, ", ")
 }

@@ -17,7 +17,7 @@ func (r *report) totals(s *event.Summary) {
 		over = "interval of " + over
 	}
 	r.prose(fmt.Sprintf("%s: %s sent, %d received; %d lost, %s unknown", over,
-		plural(s.Sent, "reset"), s.Received, s.Account.Lost, plural(s.OwnersUnknown, "owner")), 0)
+		Plural(s.Sent, "reset"), s.Received, s.Account.Lost, Plural(s.OwnersUnknown, "owner")), 0)
 	if s.Hidden > 0 {
 		r.prose(fmt.Sprintf("not printed, because expected (--quiet-expected): %d of these", s.Hidden), 2)
 	}
@@ -68,7 +68,7 @@ func (r *report) checks(s *event.Summary) {
 	case len(differ) == 0:
 		r.line("")
 		r.prose(fmt.Sprintf("The kernel's counters agree: %d compared in %s.",
-			compared, plural(uint64(len(spaces)), "network namespace")), 0)
+			compared, Plural(uint64(len(spaces)), "network namespace")), 0)
 		return
 	}
 	r.title("The kernel's counters do not agree")

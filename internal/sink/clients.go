@@ -67,7 +67,7 @@ func (t *Tally) clientRows() []event.ClientTally {
 		event.ClientTally
 		start int64
 	}
-	rows, rest := make([]row, 0, len(t.clients)), t.clientsRest
+	rows := make([]row, 0, len(t.clients))
 	for key, c := range t.clients {
 		r := row{event.ClientTally{Host: t.Host, Place: c.place, Library: c.library, Server: key.server.String(), Sent: c.sent, Received: c.received}, key.process.start}
 		if key.process != (processKey{}) {
@@ -81,13 +81,10 @@ func (t *Tally) clientRows() []event.ClientTally {
 		return cmp.Or(cmp.Compare(b.Sent+b.Received, a.Sent+a.Received), cmp.Compare(a.Process, b.Process), cmp.Compare(a.Host, b.Host),
 			cmp.Compare(a.Server, b.Server), cmp.Compare(a.start, b.start), cmp.Compare(b.Sent, a.Sent))
 	})
-	out := make([]event.ClientTally, 0, min(len(rows), maxPairs)+1)
-	for i, r := range rows {
-		if i < maxPairs {
-			out = append(out, r.ClientTally)
-			continue
-		}
-		rest.add(counts{r.Sent, r.Received})
+	rows, rest := cut(rows, maxPairs, t.clientsRest, func(r *row) counts { return counts{r.Sent, r.Received} })
+	out := make([]event.ClientTally, 0, len(rows)+1)
+	for _, r := range rows {
+		out = append(out, r.ClientTally)
 	}
 	if rest != (counts{}) {
 		out = append(out, event.ClientTally{Process: Others, Sent: rest.sent, Received: rest.received})

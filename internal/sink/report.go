@@ -76,7 +76,7 @@ func (r *report) table(name string, rows []event.Tally) {
 			for _, row := range rows[i:] {
 				rest += row.Sent + row.Received
 			}
-			r.line(fmt.Sprintf("%8s %8s  ... and %d more rows with %s", "", "", len(rows)-i, plural(rest, "reset")))
+			r.line(fmt.Sprintf("%8s %8s  ... and %d more rows with %s", "", "", len(rows)-i, Plural(rest, "reset")))
 			return
 		}
 		r.line(fmt.Sprintf("%8d %8d  %s", row.Sent, row.Received, Escape(row.Key, r.width-19)))
@@ -182,7 +182,8 @@ func (r *report) step(mark, s string) {
 // commands are those that the rules' advice names.
 var commands = regexp.MustCompile(`(^|[ ;(])(rstwhy|ss|ls|grep|printf|tcpdump|javap|jstat|journalctl|dmesg|sysctl|ping|openssl|keytool) `)
 
-func plural(n uint64, noun string) string {
+// Plural is a number with its noun: "1 reset", "2 resets".
+func Plural(n uint64, noun string) string {
 	if n != 1 {
 		noun += "s"
 	}

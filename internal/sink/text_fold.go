@@ -92,7 +92,7 @@ func (t *Text) appendFolded(b []byte) []byte {
 	if more == 0 {
 		return b
 	}
-	groups := plural(uint64(len(all)-n), "group")
+	groups := Plural(uint64(len(all)-n), "group")
 	if t.fold.rest > 0 {
 		groups = "too many groups to tell apart"
 	}

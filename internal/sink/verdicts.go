@@ -81,18 +81,24 @@ func pairRows(c *counter[pairKey], most int) []event.Pair {
 		return cmp.Or(cmp.Compare(b.Sent+b.Received, a.Sent+a.Received), cmp.Compare(a.Process, b.Process),
 			cmp.Compare(a.Remote, b.Remote), cmp.Compare(a.key.process.start, b.key.process.start), cmp.Compare(b.Sent, a.Sent))
 	})
-	out, rest := make([]event.Pair, 0, min(len(rows), most)+1), c.others
-	for i, r := range rows {
-		if i < most {
-			out = append(out, r.Pair)
-			continue
-		}
-		rest.add(counts{r.Sent, r.Received})
+	rows, rest := cut(rows, most, c.others, func(r *row) counts { return counts{r.Sent, r.Received} })
+	out := make([]event.Pair, 0, len(rows)+1)
+	for _, r := range rows {
+		out = append(out, r.Pair)
 	}
 	if rest != (counts{}) {
 		out = append(out, event.Pair{Process: Others, Sent: rest.sent, Received: rest.received})
 	}
 	return out
+}
+
+// cut keeps the first rows and adds what the others count to rest.
+func cut[R any](rows []R, most int, rest counts, of func(*R) counts) ([]R, counts) {
+	kept := min(len(rows), most)
+	for i := range rows[kept:] {
+		rest.add(of(&rows[kept+i]))
+	}
+	return rows[:kept], rest
 }
 
 // WorkOrder sorts verdicts as a reader works: those that ask for something

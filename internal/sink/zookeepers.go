@@ -58,7 +58,7 @@ func (r *report) clients(clients []event.ClientTally) {
 			for _, c := range clients[i:] {
 				rest += c.Sent + c.Received
 			}
-			r.line(fmt.Sprintf("%17s  ... and %d more rows with %s", "", len(clients)-i, plural(rest, "reset")))
+			r.line(fmt.Sprintf("%17s  ... and %d more rows with %s", "", len(clients)-i, Plural(rest, "reset")))
 			return
 		}
 		c := &clients[i]
