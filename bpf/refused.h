@@ -93,7 +93,7 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 		if (typed)
 			tp = bpf_skc_to_tcp_sock(typed);
 		if (tp && typed)
-			s = bpf_sk_storage_get(&sock_owners, typed, NULL, 0);
+			s = stored(typed);
 		/* another protocol's socket: a raw socket that got a copy */
 		if (!tp && state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV)
 			return 0;
@@ -116,7 +116,7 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 	if (tp) {
 		e->socket = SOCKET_FULL;
 		fill_sock(e, tp);
-		e->cookie = bpf_get_socket_cookie(tp);
+		e->cookie = identity((struct sock *)tp, s);
 		if (s) {
 			from_storage(e, s);
 			doubt(e);
@@ -182,6 +182,39 @@ int reason__kfree_skb(u64 *ctx)
 {
 	DROP_PROLOGUE;
 
+	return dropped(skb, reason, NULL, 0, cpu, c, at);
+}
+
+/* Before 5.17: no reason, but the place in the kernel that dropped it. */
+SEC("tp_btf/kfree_skb")
+int place__kfree_skb(u64 *ctx)
+{
+	struct sk_buff *skb = (struct sk_buff *)ctx[0];
+	struct counters *c = counter();
+	u32 reason = 0, at;
+	struct busy *cpu;
+	bool known = false;
+	u64 place;
+	int i;
+
+	if (!c)
+		return 0;
+	c->dropped++;
+	if (!skb->skb_iif)
+		return 0;
+	at = rst_offset(skb);
+	if (!at || foreign(skb))
+		return 0;
+	place = ctx[1];
+	for (i = 0; i < DROP_PLACES; i++) {
+		if (place - drop_places[i].start < drop_places[i].size) {
+			reason = drop_places[i].reason;
+			known = true;
+		}
+	}
+	cpu = this_cpu();
+	if (!known || !cpu)
+		return 0;
 	return dropped(skb, reason, NULL, 0, cpu, c, at);
 }
 
@@ -253,57 +286,21 @@ int reject6__nf_send_reset6(u64 *ctx)
 	return rejected6((struct net *)ctx[0], (struct sk_buff *)ctx[2], ctx[3]);
 }
 
-/* One object serves all architectures: the kernel's own types tell which
- * registers there are (internal/probe/attach.go, registersKnown). */
-struct pt_regs___amd64_arguments {
-	unsigned long di, dx, cx;
-} __attribute__((preserve_access_index));
-
-struct pt_regs___arm64_arguments {
-	u64 regs[31];
-} __attribute__((preserve_access_index));
-
-struct reject {
-	struct net *net;
-	struct sk_buff *old;
-	u64 place;
-};
-
-static __always_inline bool arguments(struct reject *r, void *ctx)
-{
-	struct pt_regs___amd64_arguments *amd64 = ctx;
-	struct pt_regs___arm64_arguments *arm64 = ctx;
-
-	if (bpf_core_field_exists(amd64->di)) {
-		r->net = (struct net *)BPF_CORE_READ(amd64, di);
-		r->old = (struct sk_buff *)BPF_CORE_READ(amd64, dx);
-		r->place = BPF_CORE_READ(amd64, cx);
-		return true;
-	}
-	if (bpf_core_field_exists(arm64->regs)) {
-		r->net = (struct net *)BPF_CORE_READ(arm64, regs[0]);
-		r->old = (struct sk_buff *)BPF_CORE_READ(arm64, regs[2]);
-		r->place = BPF_CORE_READ(arm64, regs[3]);
-		return true;
-	}
-	return false;
-}
-
 /* where the kernel has kprobes and no fentry */
 SEC("kprobe/nf_send_reset")
 int kprobe4__nf_send_reset(void *ctx)
 {
-	struct reject r;
+	struct registers r;
 
-	return arguments(&r, ctx) ? rejected4(r.net, r.old, r.place) : 0;
+	return registers(&r, ctx) ? rejected4((struct net *)r.arg[0], (struct sk_buff *)r.arg[2], r.arg[3]) : 0;
 }
 
 SEC("kprobe/nf_send_reset6")
 int kprobe6__nf_send_reset6(void *ctx)
 {
-	struct reject r;
+	struct registers r;
 
-	return arguments(&r, ctx) ? rejected6(r.net, r.old, r.place) : 0;
+	return registers(&r, ctx) ? rejected6((struct net *)r.arg[0], (struct sk_buff *)r.arg[2], r.arg[3]) : 0;
 }
 
 /* A netfilter rule's RST leaves without a socket and without having arrived

@@ -48,11 +48,16 @@ func (l *Live) counts() Counts {
 	}
 	// A hit that the kernel skipped was seen by nobody, unless the shadow
 	// program took it; then it is among Seen already.
-	sent := l.unrecovered("tp_btf__tcp_send_reset", per, kernelResetHookHOOK_SEND)
+	sent := l.unrecovered(l.servedBy(sentHook), per, kernelResetHookHOOK_SEND)
+	for _, h := range Hooks {
+		if h.Complement {
+			sent += l.recursionMisses(l.servedBy(h.Name))
+		}
+	}
 	out.LostRecursionSent = sent
 	out.LostRecursion = sent + l.unrecovered("tp_btf__tcp_receive_reset", per, kernelResetHookHOOK_RECEIVE)
 	out.Seen += out.LostRecursion
-	out.DropsMissed = l.recursionMisses("tp_btf__kfree_skb") + l.recursionMisses("reason__kfree_skb")
+	out.DropsMissed = l.recursionMisses(l.servedBy(refusedHook))
 	return out
 }
 
