@@ -116,7 +116,7 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 	if (tp) {
 		e->socket = SOCKET_FULL;
 		fill_sock(e, tp);
-		e->cookie = identity((struct sock *)tp, s);
+		e->cookie = identity((struct sock *)tp, s, rx);
 		if (s) {
 			from_storage(e, s);
 			doubt(e);

@@ -140,8 +140,8 @@ static __always_inline int answer(struct sock *sk, struct sk_buff *skb, u16 reas
 }
 
 /* sent records a RST of a full socket: of its own accord, or in answer to skb. */
-static __always_inline int sent(struct sock *typed, struct tcp_sock *tp, struct sk_buff *skb, u16 reason,
-				struct busy *cpu, struct counters *c, u32 extra)
+static __always_inline int sent(struct sock *typed, u64 address, struct tcp_sock *tp, struct sk_buff *skb,
+				u16 reason, struct busy *cpu, struct counters *c, u32 extra)
 {
 	struct sock_owner *s = stored(typed);
 	struct segment seg = {};
@@ -175,7 +175,7 @@ static __always_inline int sent(struct sock *typed, struct tcp_sock *tp, struct 
 	e->state = state;
 	e->socket = SOCKET_FULL;
 	fill_sock(e, tp);
-	e->cookie = identity((struct sock *)tp, s);
+	e->cookie = identity((struct sock *)tp, s, address);
 	full_socket(e, tp, &t, s);
 	/* an answer from the listener may be about a connection that is gone */
 	if (state == TCP_LISTEN && seg.flags & FLAG_ACK)
@@ -200,7 +200,7 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra, u32
 	if (args[0] && typed)
 		tp = bpf_skc_to_tcp_sock(typed);
 	if (tp)
-		return sent(typed, tp, skb, args[2], cpu, c, extra);
+		return sent(typed, args[0], tp, skb, args[2], cpu, c, extra);
 	/* told at the function's entry already, by a kernel that needs no such hook */
 	if (skb && cpu->answered_skb == args[1]) {
 		cpu->answered_skb = 0;
@@ -290,9 +290,11 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 	struct tcp_sock *tp;
 	struct counters *c = counter();
 	struct draft *d;
+	u64 address = 0;
 
 	if (!c)
 		return 0;
+	bpf_probe_read_kernel(&address, sizeof(address), ctx);
 	cpu->counted_sk = 0;
 	cpu->told_sk = 0;
 	tp = bpf_skc_to_tcp_sock(sk);
@@ -314,7 +316,7 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		return 0;
 	d->event.socket = SOCKET_FULL;
 	fill_sock(&d->event, tp);
-	d->event.cookie = identity((struct sock *)tp, s);
+	d->event.cookie = identity((struct sock *)tp, s, address);
 	if (s) {
 		from_storage(&d->event, s);
 		doubt(&d->event);
@@ -457,7 +459,7 @@ static __always_inline void bury(struct sock *sk, struct sock_owner *s, u8 old)
 		return;
 	sock_tuple(&t, &tp->inet_conn.icsk_inet);
 	b.owner = s->owner;
-	b.cookie = identity(sk, s);
+	b.cookie = identity(sk, s, 0);
 	b.opened_ns = s->opened_ns;
 	b.closed_ns = s->closed_ns;
 	b.gone_ns = bpf_ktime_get_boot_ns();
@@ -644,7 +646,7 @@ static __always_inline void closer(struct sock *sk)
 	e->kind = RECORD_CLOSER;
 	e->exiting = !!(TASK(task, flags) & PF_EXITING);
 	e->time_ns = bpf_ktime_get_boot_ns();
-	e->cookie = identity(sk, s);
+	e->cookie = identity(sk, s, 0);
 	fill_owner(&e->owner, task);
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 }
@@ -720,7 +722,7 @@ int iter__task_file(struct bpf_iter__task_file *ctx)
 		}
 	}
 	h.doubt = was;
-	h.cookie = identity(sk, s);
+	h.cookie = identity(sk, s, 0);
 	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
 	return 0;
 }

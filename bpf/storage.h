@@ -52,14 +52,15 @@ static __always_inline struct sock_owner *store(struct sock *sk)
 
 /* identity names the socket as long as it lives, and in its tombstone. Where the
  * kernel has no cookie for us, a socket that nothing is remembered of is named by
- * its address, scrambled. */
-static __always_inline u64 identity(struct sock *sk, const struct sock_owner *s)
+ * its address, scrambled; 0: something is remembered of it. The verifier takes no
+ * arithmetic with sk itself. */
+static __always_inline u64 identity(struct sock *sk, const struct sock_owner *s, u64 address)
 {
 	if (can_ask_cookie)
 		return bpf_get_socket_cookie(sk);
 	if (s)
 		return s->id;
-	return ((u64)sk ^ id_secret) * 0x9e3779b97f4a7c15ULL;
+	return (address ^ id_secret) * 0x9e3779b97f4a7c15ULL;
 }
 
 static __always_inline void listener_key(struct listener_key *k, struct tcp_sock *tp)
