@@ -15,7 +15,8 @@ struct sock_owner {
 	u8 doubt;
 	u8 active;
 	u8 passive;
-	u8 pad[2];
+	u8 gone; /* destroyed; only where the map by address stands in */
+	u8 pad;
 	u32 counted; /* 1 + storm_turn: a reset of it was counted in doubt then */
 	u64 id;      /* stands in for the cookie where programs may not ask for one */
 };
@@ -132,6 +133,13 @@ struct busy {
 	u32 counted_place; /* its draft */
 	u32 ids;	   /* given to sockets so far */
 	u64 answered_skb;  /* the segment whose answer was told at its function */
+	/* The TIME_WAIT entry that was ended last, and when: the RST that did is freed
+	 * at once. */
+	u64 ended_ns;
+	u32 ended_ports;
+	u32 ended_netns;
+	u32 ended_rcv_nxt;
+	u32 ended_substate;
 	u32 nested[HOOKS]; /* the program met itself, and took the hit that its shadow would */
 	u32 pad;
 };
@@ -259,6 +267,10 @@ struct {
 	__type(key, u32);
 	__type(value, struct netns_hits);
 } netns_counts SEC(".maps");
+
+/* Cookies of sockets whose holders user space asks the next walk for; 0: none. */
+#define SOUGHT 16
+u64 sought[SOUGHT] = {};
 
 /* What the kernel lets tracing programs call, found out by loading programs that
  * try (internal/probe/ability.go). */

@@ -71,11 +71,61 @@ static __always_inline bool foreign(struct sk_buff *skb)
 	return type != RTN_LOCAL && type != RTN_UNSPEC;
 }
 
+#define AT_ONCE 100000 /* ns */
+
+/* timewait_ended: the RST has just ended a TIME_WAIT entry on this CPU. */
+static __always_inline void timewait_ended(struct reset_event *e, struct busy *cpu)
+{
+	if (!cpu->ended_ns || cpu->ended_ports != ((u32)e->local_port << 16 | e->peer_port) ||
+	    cpu->ended_netns != e->netns || bpf_ktime_get_boot_ns() - cpu->ended_ns > AT_ONCE)
+		return;
+	cpu->ended_ns = 0;
+	e->flags &= ~RESET_UNTOLD;
+	e->socket = SOCKET_TIMEWAIT;
+	e->state = TCP_TIME_WAIT;
+	e->tw_substate = cpu->ended_substate;
+	e->rcv_nxt = cpu->ended_rcv_nxt;
+	e->effect = EFFECT_KILLED;
+}
+
+/* timewait_ends notes a TIME_WAIT entry that ends before its time, by a RST or by
+ * a new connection (inet_twsk_deschedule_put). */
+static __always_inline int timewait_ends(struct sock *tw)
+{
+	struct busy *cpu = this_cpu();
+
+	if (!cpu || !tw)
+		return 0;
+	cpu->ended_ns = bpf_ktime_get_boot_ns();
+	cpu->ended_ports = (u32)BPF_CORE_READ(tw, __sk_common.skc_num) << 16 |
+			   bpf_ntohs(BPF_CORE_READ(tw, __sk_common.skc_dport));
+	cpu->ended_netns = BPF_CORE_READ(tw, __sk_common.skc_net.net, ns.inum);
+	cpu->ended_rcv_nxt = BPF_CORE_READ(tw, __sk_common.skc_tw_rcv_nxt);
+	cpu->ended_substate = BPF_CORE_READ((struct inet_timewait_sock *)tw, tw_substate);
+	return 0;
+}
+
+SEC("fentry/inet_twsk_deschedule_put")
+int ends__inet_twsk_deschedule_put(u64 *ctx)
+{
+	u64 tw;
+
+	return bpf_probe_read_kernel(&tw, sizeof(tw), ctx) ? 0 : timewait_ends((struct sock *)tw);
+}
+
+SEC("kprobe/inet_twsk_deschedule_put")
+int kprobe__inet_twsk_deschedule_put(void *ctx)
+{
+	struct registers r;
+
+	return registers(&r, ctx) ? timewait_ends((struct sock *)r.arg[0]) : 0;
+}
+
 /* dropped records a RST that the kernel frees unaccepted. rx is the socket that
  * refused it where the kernel tells (since 6.11), NULL or a minisocket too: it
  * goes only to helpers that tolerate both, and is probe-read. */
-static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock *typed, u64 rx, struct busy *cpu,
-				   struct counters *c, u32 at)
+static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock *typed, u64 rx, bool untold,
+				   struct busy *cpu, struct counters *c, u32 at)
 {
 	struct sock *sk = (struct sock *)rx;
 	struct sock_owner *s = NULL;
@@ -134,6 +184,10 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 		 * TIME_WAIT entry, and may be gone. */
 		if (reason == drop_not_specified)
 			e->effect = EFFECT_UNKNOWN;
+		if (untold) {
+			e->flags |= RESET_UNTOLD;
+			timewait_ended(e, cpu);
+		}
 		from_tombstone(e, &t);
 		read_nat(e, skb);
 	}
@@ -173,7 +227,7 @@ int tp_btf__kfree_skb(u64 *ctx)
 	/* Without a socket only these say that TCP or a filter before it refused. */
 	if (!args[3] && reason == drop_not_specified)
 		return 0;
-	return dropped(skb, reason, (struct sock *)ctx[3], args[3], cpu, c, at);
+	return dropped(skb, reason, (struct sock *)ctx[3], args[3], false, cpu, c, at);
 }
 
 /* 5.17 to 6.10: no socket, so that requests, TIME_WAIT and others look alike */
@@ -182,7 +236,7 @@ int reason__kfree_skb(u64 *ctx)
 {
 	DROP_PROLOGUE;
 
-	return dropped(skb, reason, NULL, 0, cpu, c, at);
+	return dropped(skb, reason, NULL, 0, true, cpu, c, at);
 }
 
 /* Before 5.17: no reason, but the place in the kernel that dropped it. */
@@ -215,7 +269,7 @@ int place__kfree_skb(u64 *ctx)
 	cpu = this_cpu();
 	if (!known || !cpu)
 		return 0;
-	return dropped(skb, reason, NULL, 0, cpu, c, at);
+	return dropped(skb, reason, NULL, 0, true, cpu, c, at);
 }
 
 /* rejected records the RST that a netfilter rule is about to make for a segment

@@ -36,6 +36,7 @@ const enum reset_flags keep_reset_flags __attribute__((unused));
 const enum reset_hook keep_reset_hook __attribute__((unused));
 const enum reset_effect keep_reset_effect __attribute__((unused));
 const enum storm_shape keep_storm_shape __attribute__((unused));
+const enum holder_flags keep_holder_flags __attribute__((unused));
 const struct storm_key *keep_storm_key __attribute__((unused));
 const struct storm *keep_storm __attribute__((unused));
 
@@ -143,7 +144,8 @@ static __always_inline int answer(struct sock *sk, struct sk_buff *skb, u16 reas
 static __always_inline int sent(struct sock *typed, u64 address, struct tcp_sock *tp, struct sk_buff *skb,
 				u16 reason, struct busy *cpu, struct counters *c, u32 extra)
 {
-	struct sock_owner *s = stored(typed);
+	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+	struct sock_owner *s = stored_of_orphan(typed);
 	struct segment seg = {};
 	struct tuple t = {};
 	struct reset_event *e;
@@ -151,8 +153,12 @@ static __always_inline int sent(struct sock *typed, u64 address, struct tcp_sock
 	u8 state;
 	bool joins;
 
+	if (!can_store && s && s->gone &&
+	    !sock_flag(sk->__sk_common.skc_flags, bpf_core_enum_value(enum sock_flags, SOCK_DEAD)))
+		s = NULL;
+
 	sock_tuple(&t, &tp->inet_conn.icsk_inet);
-	state = tp->inet_conn.icsk_inet.sk.__sk_common.skc_state;
+	state = sk->__sk_common.skc_state;
 	if (skb) {
 		read_segment(&t, &seg, skb, BPF_CORE_READ(skb, transport_header));
 		answered(cpu, &t, &seg);
@@ -664,6 +670,36 @@ int tp_btf__tcp_destroy_sock(u64 *ctx)
 	return 0;
 }
 
+static __always_inline bool is_sought(u64 cookie)
+{
+	int i;
+
+	if (!cookie)
+		return false;
+	for (i = 0; i < SOUGHT; i++)
+		if (sought[i] == cookie)
+			return true;
+	return false;
+}
+
+/* tell_holder writes the lines that a holder has in the walk. */
+static __always_inline void tell_holder(struct seq_file *seq, struct holder *h, const struct sock_owner *s, bool was,
+					u64 id, u64 cookie)
+{
+	bool stores = was && s->owner.tgid == h->owner.tgid && s->owner.start_ns == h->owner.start_ns;
+
+	if (!was || s->doubt) {
+		h->doubt = was ? HOLDER_DOUBT : 0;
+		h->cookie = id;
+		bpf_seq_write(seq, h, sizeof(*h));
+	}
+	if (is_sought(cookie)) {
+		h->doubt = HOLDER_SOUGHT | (stores ? HOLDER_STORED : 0);
+		h->cookie = cookie;
+		bpf_seq_write(seq, h, sizeof(*h));
+	}
+}
+
 /* The walk over all descriptors: at start it stores the owners of sockets older
  * than rstwhy, later it names the holders of sockets in doubt. */
 SEC("iter/task_file")
@@ -677,7 +713,7 @@ int iter__task_file(struct bpf_iter__task_file *ctx)
 	struct socket *socket;
 	struct tcp_sock *tp;
 	struct sock *sk;
-	u64 data;
+	u64 data, cookie;
 	u32 was;
 
 	if (!task || !file)
@@ -708,8 +744,6 @@ int iter__task_file(struct bpf_iter__task_file *ctx)
 		s = store(sk);
 	if (!s)
 		return 0;
-	if (was && !s->doubt)
-		return 0;
 	if (!was) {
 		s->owner = h.owner;
 		s->how = h.state == TCP_LISTEN ? OWNER_LISTEN : OWNER_WALK;
@@ -721,9 +755,10 @@ int iter__task_file(struct bpf_iter__task_file *ctx)
 			s->passive = tp->bytes_acked == data;
 		}
 	}
-	h.doubt = was;
-	h.cookie = identity(sk, s, 0);
-	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
+	cookie = sk->__sk_common.skc_cookie.counter;
+	if (was && !s->doubt && !is_sought(cookie))
+		return 0;
+	tell_holder(ctx->meta->seq, &h, s, was, identity(sk, s, 0), cookie);
 	return 0;
 }
 
@@ -766,7 +801,7 @@ int address__task_file(struct bpf_iter__task_file *ctx)
 		return 0;
 	if (!s)
 		s = store(sk);
-	if (!s || (was && !s->doubt))
+	if (!s)
 		return 0;
 	if (!was) {
 		s->owner = h.owner;
@@ -778,9 +813,7 @@ int address__task_file(struct bpf_iter__task_file *ctx)
 			s->passive = BPF_CORE_READ(tp, bytes_acked) == data;
 		}
 	}
-	h.doubt = was;
-	h.cookie = s->id;
-	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
+	tell_holder(ctx->meta->seq, &h, s, was, s->id, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter));
 	return 0;
 }
 

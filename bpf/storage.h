@@ -6,11 +6,18 @@
 #ifndef RSTWHY_STORAGE_H
 #define RSTWHY_STORAGE_H
 
-static __always_inline struct sock_owner *by_address(struct sock *sk)
+static __always_inline struct sock_owner *last_by_address(struct sock *sk)
 {
 	u64 key = (u64)sk;
 
 	return bpf_map_lookup_elem(&owners_by_address, &key);
+}
+
+static __always_inline struct sock_owner *by_address(struct sock *sk)
+{
+	struct sock_owner *s = last_by_address(sk);
+
+	return s && !s->gone ? s : NULL;
 }
 
 /* stored gives what is remembered of the socket, or NULL. */
@@ -19,6 +26,15 @@ static __always_inline struct sock_owner *stored(struct sock *sk)
 	if (can_store)
 		return bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
 	return by_address(sk);
+}
+
+/* stored_of_orphan: an orphan's socket is destroyed before its last RST is sent
+ * (tcp_done in tcp_rcv_state_process), and nothing else has its address yet. */
+static __always_inline struct sock_owner *stored_of_orphan(struct sock *sk)
+{
+	if (can_store)
+		return bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
+	return last_by_address(sk);
 }
 
 /* new_id numbers a socket. */
@@ -42,8 +58,11 @@ static __always_inline struct sock_owner *store(struct sock *sk)
 	if (can_store) {
 		s = bpf_sk_storage_get(&sock_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	} else {
-		bpf_map_update_elem(&owners_by_address, &key, &none, BPF_NOEXIST);
 		s = by_address(sk);
+		if (!s) {
+			bpf_map_update_elem(&owners_by_address, &key, &none, BPF_ANY);
+			s = by_address(sk);
+		}
 	}
 	if (s && !can_ask_cookie && !s->id)
 		s->id = new_id();
@@ -140,10 +159,13 @@ static __always_inline void renumber(struct sock *sk)
 /* forget: the address may soon be another socket's. */
 static __always_inline void forget(struct sock *sk)
 {
-	u64 key = (u64)sk;
+	struct sock_owner *s;
 
-	if (!can_store)
-		bpf_map_delete_elem(&owners_by_address, &key);
+	if (can_store)
+		return;
+	s = last_by_address(sk);
+	if (s)
+		s->gone = 1;
 }
 
 #endif

@@ -28,6 +28,7 @@ type Question struct {
 	tuple    Tuple
 	done     atomic.Bool
 	survival Survival
+	socket   Socket
 	nat      *event.NAT
 	plain    bool // the connection's own namespace has an entry, and translates nothing
 }
@@ -45,6 +46,15 @@ func (q *Question) Survival() (Survival, bool) {
 		return NotKnown, false
 	}
 	return q.survival, true
+}
+
+// Socket is what the connection's segments find: the connection, or its listener;
+// state 0 where there is neither, or the answer is not there.
+func (q *Question) Socket() Socket {
+	if q == nil || !q.done.Load() {
+		return Socket{}
+	}
+	return q.socket
 }
 
 // NAT is the answer of Asker.Translation; false: not yet. Nil is a connection
@@ -160,7 +170,7 @@ func (a *Asker) work(ctx context.Context, queue chan *Question, answer func(*Que
 func (a *Asker) survivor(q *Question) {
 	err := a.modules.Survivors()
 	if err == nil {
-		q.survival, err = survive(a.spaces, q.netns, q.tuple, &a.dumps)
+		q.survival, q.socket, err = survive(a.spaces, q.netns, q.tuple, &a.dumps)
 	}
 	a.trouble(0, err)
 }

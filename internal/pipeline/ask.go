@@ -11,6 +11,7 @@ import (
 const (
 	holdSurvivor = 300e6
 	holdNAT      = 100e6
+	holdSought   = 300e6 // for a walk that names the holder of the socket that was found
 )
 
 // sameConnection bounds the distance of the sequence numbers of two RSTs that
@@ -62,7 +63,7 @@ func (a *asks) ask(p *pending) {
 	if a.asker == nil {
 		return
 	}
-	open, nat := probe.EffectOpen(&p.raw), probe.NATOpen(&p.raw)
+	open, nat := probe.EffectOpen(&p.raw) || probe.Untold(&p.raw), probe.NATOpen(&p.raw)
 	if !open && !nat {
 		return
 	}
@@ -131,6 +132,7 @@ func (a *asks) settle(p *pending) {
 	}
 	survival, _ := p.ask.survivor.Survival()
 	switch {
+	case !probe.EffectOpen(&p.raw):
 	case p.ask.overtaken || survival == netns.Alive:
 		probe.SetEffect(&p.raw, false)
 	case survival == netns.Gone && a.ready(p.ask):
@@ -146,5 +148,31 @@ func (a *asks) settle(p *pending) {
 func (a *asks) forget(p *pending) {
 	if p.ask != nil && a.open[p.ask.about] == p {
 		delete(a.open, p.ask.about)
+	}
+}
+
+// identify writes into the record which socket refused a RST, where the kernel did
+// not tell and an answer has come, and lets the record wait for a walk that names
+// the socket's holder.
+func (s *session) identify(p *pending, now uint64) {
+	if p.ask == nil || p.identified || !probe.Untold(&p.raw) {
+		return
+	}
+	survival, answered := p.ask.survivor.Survival()
+	if !answered || p.ask.survivor == nil && !p.ask.overtaken {
+		return
+	}
+	p.identified = true
+	switch found := p.ask.survivor.Socket(); {
+	case p.ask.overtaken:
+		probe.Challenged(&p.raw)
+	case survival != netns.NotKnown:
+		p.sought = s.names.SetRefuser(&p.raw, probe.Refuser{
+			Alive: survival == netns.Alive, Listener: survival == netns.Gone && found.Listener(),
+			State: found.State, TimeWait: found.TimeWait, Request: found.Request, Cookie: found.Cookie,
+		})
+	}
+	if p.sought != 0 && s.walks.possible && !s.opts.NoNames {
+		p.until = max(p.until, now+holdSought)
 	}
 }

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"maps"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -83,6 +84,8 @@ func (s *session) attribute(p *pending, res *Resolution) {
 		res.Source = event.SourceNone
 	}
 	switch {
+	case p.sought != 0 && p.stored == nil:
+		s.bySought(p, res)
 	case res.Source == event.SourceCurrent:
 		res.Proven = true
 	case p.closer != nil && bornAfter(p.closer, raw):
@@ -144,6 +147,15 @@ func (s *session) byHolders(p *pending, res *Resolution) {
 	}
 }
 
+// bySought: a walk told who holds the socket that refused the RST, and still does.
+func (s *session) bySought(p *pending, res *Resolution) {
+	if len(p.holders) == 0 || !allSame(p.holders) || bornAfter(&p.holders[0], &p.raw) {
+		return
+	}
+	h := p.holders[0]
+	res.Owner, res.Source, res.Proven = s.complete(&h), event.SourceIterator, p.storing
+}
+
 func allSame(list []probe.Owner) bool {
 	for i := range list {
 		if !same(&list[0], &list[i]) {
@@ -191,7 +203,7 @@ func (s *session) walk(now uint64) {
 	}
 	need := false
 	for _, p := range s.queue {
-		if p.doubt && !p.asked && p.closer == nil && (now >= p.raw.TimeNs+walkAfter || early(&p.raw)) {
+		if p.sought != 0 && !p.asked || p.doubt && !p.asked && p.closer == nil && (now >= p.raw.TimeNs+walkAfter || early(&p.raw)) {
 			need = true
 			break
 		}
@@ -199,6 +211,7 @@ func (s *session) walk(now uint64) {
 	if !need || !s.walks.allowed(now) {
 		return
 	}
+	seeking := s.seek()
 	holders, spent, err := s.cpuWalk()
 	s.walks.credit -= spent
 	if err != nil {
@@ -210,11 +223,53 @@ func (s *session) walk(now uint64) {
 			p.asked = p.asked || now >= p.raw.TimeNs+walkAfter || early(&p.raw)
 		}
 	}
+	for _, p := range seeking {
+		p.asked = true
+	}
 	for i := range holders {
+		if sought, stored := probe.Sought(&holders[i]); sought {
+			for _, p := range seeking {
+				if p.sought == holders[i].Cookie {
+					p.holders, p.storing = append(p.holders, holders[i].Owner), stored
+				}
+			}
+			continue
+		}
 		for _, p := range s.byCookie[holders[i].Cookie] {
 			if p.doubt && p.closer == nil {
 				p.holders = append(p.holders, holders[i].Owner)
 			}
+		}
+	}
+}
+
+// seek prepares the walk to tell the holders of sockets that refused a RST.
+func (s *session) seek() (seeking []*pending) {
+	var cookies []uint64
+	for _, p := range s.queue {
+		if p.sought == 0 || p.asked {
+			continue
+		}
+		if !slices.Contains(cookies, p.sought) {
+			if len(cookies) == probe.SeekMax {
+				continue
+			}
+			cookies = append(cookies, p.sought)
+		}
+		seeking = append(seeking, p)
+	}
+	if err := s.live.Seek(cookies); err != nil {
+		s.walks.log.Debug().Err(err).Msg("descriptor walk")
+		return nil
+	}
+	return seeking
+}
+
+// identifyAll looks at the records that asked for their sockets.
+func (s *session) identifyAll(now uint64) {
+	for _, p := range s.queue {
+		if p.ask != nil && p.ask.survivor != nil {
+			s.identify(p, now)
 		}
 	}
 }

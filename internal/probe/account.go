@@ -1,6 +1,9 @@
 package probe
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Counts are the kernel side's counters, all hooks together.
 // Seen = Filtered + LostRing + Aggregated + Joined + Submitted + LostRecursion.
@@ -50,7 +53,7 @@ func (l *Live) counts() Counts {
 	// program took it; then it is among Seen already.
 	sent := l.unrecovered(l.servedBy(sentHook), per, kernelResetHookHOOK_SEND)
 	for _, h := range Hooks {
-		if h.Complement {
+		if slices.Contains(h.OnlyWith, sentPart) {
 			sent += l.recursionMisses(l.servedBy(h.Name))
 		}
 	}

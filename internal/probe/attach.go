@@ -62,7 +62,7 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Optio
 		switch {
 		case h.OnRequest != "":
 			st.Err = l.request(opts)
-		case h.Complement && l.servedBy(sentHook) == sentWhole:
+		case len(h.OnlyWith) > 0 && !slices.ContainsFunc(h.OnlyWith, l.serves):
 			st.Err = errAllSeen
 		}
 		if st.Err != nil {
@@ -86,6 +86,11 @@ func (l *Live) servedBy(hook string) string {
 		}
 	}
 	return ""
+}
+
+// serves tells whether a hook is served by the program.
+func (l *Live) serves(program string) bool {
+	return slices.ContainsFunc(l.states, func(st HookState) bool { return st.Attached && st.Program == program })
 }
 
 // attachFirst attaches the first candidate that this kernel takes.

@@ -15,7 +15,7 @@ type Hook struct {
 	Required   bool        // trace exits with status 3 without it
 	OnRequest  string      // the flag without which it is not attached: it costs every packet
 	Extra      bool        // its loss is told by check, and not by every trace
-	Complement bool        // needed only where the tracepoint of sent resets shows a part of them
+	OnlyWith   []string    // programs beside which it is needed; empty: always
 	Module     string      // of the kernel, where the candidates' target may be; it may be loaded later
 	Candidates []Candidate // tried in order
 }
@@ -86,27 +86,27 @@ var Hooks = []Hook{
 		Since:    "5.5",
 		Required: true,
 		Candidates: []Candidate{
-			{Program: sentWhole, Kind: "tp_btf", Target: "tcp_send_reset", Args: 3},
-			{Program: "bare__tcp_send_reset", Kind: "tp_btf", Target: "tcp_send_reset", Args: 2},
+			{Program: "tp_btf__tcp_send_reset", Kind: "tp_btf", Target: "tcp_send_reset", Args: 3},
+			{Program: sentPart, Kind: "tp_btf", Target: "tcp_send_reset", Args: 2},
 		},
 	},
 	{
-		Name:       "answers-ipv4",
-		Purpose:    "resets that answer a segment for which there is no socket, or only a TIME_WAIT entry, IPv4: closed ports, data for connections that are gone. From 6.10 the hook sent shows them",
-		Without:    "resets for closed ports and for connections that are gone are visible only in the kernel's counters, IPv4",
-		Since:      "5.5",
-		Complement: true,
+		Name:     "answers-ipv4",
+		Purpose:  "resets that answer a segment for which there is no socket, or only a TIME_WAIT entry, IPv4: closed ports, data for connections that are gone. From 6.10 the hook sent shows them",
+		Without:  "resets for closed ports and for connections that are gone are visible only in the kernel's counters, IPv4",
+		Since:    "5.5",
+		OnlyWith: []string{sentPart},
 		Candidates: []Candidate{
 			{Program: "answer4__tcp_v4_send_reset", Kind: "fentry", Target: "tcp_v4_send_reset"},
 			{Program: "kprobe4__tcp_v4_send_reset", Kind: "kprobe", Target: "tcp_v4_send_reset"},
 		},
 	},
 	{
-		Name:       "answers-ipv6",
-		Purpose:    "the same, IPv6",
-		Without:    "resets for closed ports and for connections that are gone are visible only in the kernel's counters, IPv6",
-		Since:      "5.5",
-		Complement: true,
+		Name:     "answers-ipv6",
+		Purpose:  "the same, IPv6",
+		Without:  "resets for closed ports and for connections that are gone are visible only in the kernel's counters, IPv6",
+		Since:    "5.5",
+		OnlyWith: []string{sentPart},
 		Candidates: []Candidate{
 			{Program: "answer6__tcp_v6_send_reset", Kind: "fentry", Target: "tcp_v6_send_reset"},
 			{Program: "kprobe6__tcp_v6_send_reset", Kind: "kprobe", Target: "tcp_v6_send_reset"},
@@ -131,6 +131,17 @@ var Hooks = []Hook{
 			{Program: "tp_btf__kfree_skb", Kind: "tp_btf", Target: "kfree_skb", Args: 4},
 			{Program: "reason__kfree_skb", Kind: "tp_btf", Target: "kfree_skb", Args: 3},
 			{Program: placeProgram, Kind: "tp_btf", Target: "kfree_skb", Args: 2},
+		},
+	},
+	{
+		Name:     "timewait",
+		Purpose:  "TIME_WAIT entries that a RST ends, on kernels that do not tell which socket refused it",
+		Without:  "a RST that ends a TIME_WAIT entry looks like one for a connection request, and its cause is unknown",
+		Since:    "5.5",
+		OnlyWith: []string{"reason__kfree_skb", placeProgram},
+		Candidates: []Candidate{
+			{Program: "ends__inet_twsk_deschedule_put", Kind: "fentry", Target: "inet_twsk_deschedule_put"},
+			{Program: "kprobe__inet_twsk_deschedule_put", Kind: "kprobe", Target: "inet_twsk_deschedule_put"},
 		},
 	},
 	{
@@ -191,7 +202,7 @@ var Hooks = []Hook{
 const (
 	deviceHook   = "firewall-device" // the one that runs for every packet
 	sentHook     = "sent"
-	sentWhole    = "tp_btf__tcp_send_reset" // the tracepoint as it is since 6.10: it shows every reset
+	sentPart     = "bare__tcp_send_reset" // the tracepoint as it was before 6.10: full sockets only, and no reason
 	placeProgram = "place__kfree_skb"
 )
 
@@ -211,7 +222,7 @@ var ErrNotNeeded = errors.New("not needed")
 
 var (
 	errFirewallSeen = fmt.Errorf("%w: the hooks firewall-ipv4 and firewall-ipv6 are attached", ErrNotNeeded)
-	errAllSeen      = fmt.Errorf("%w: the tracepoint tcp_send_reset of this kernel shows them", ErrNotNeeded)
+	errAllSeen      = fmt.Errorf("%w: the tracepoints of this kernel tell it", ErrNotNeeded)
 )
 
 // Silent tells that a missing hook is no news for a session.

@@ -27,6 +27,11 @@ type kernelBusy struct {
 	CountedPlace     uint32
 	Ids              uint32
 	AnsweredSkb      uint64
+	EndedNs          uint64
+	EndedPorts       uint32
+	EndedNetns       uint32
+	EndedRcvNxt      uint32
+	EndedSubstate    uint32
 	Nested           [5]uint32
 	Pad              uint32
 }
@@ -126,6 +131,14 @@ type kernelHolder struct {
 	State  uint32
 	Owner  kernelOwner
 }
+
+type kernelHolderFlags uint32
+
+const (
+	kernelHolderFlagsHOLDER_DOUBT  kernelHolderFlags = 1
+	kernelHolderFlagsHOLDER_SOUGHT kernelHolderFlags = 2
+	kernelHolderFlagsHOLDER_STORED kernelHolderFlags = 4
+)
 
 type kernelListenerKey struct {
 	_     structs.HostLayout
@@ -286,6 +299,7 @@ const (
 	kernelResetFlagsRESET_NAT          kernelResetFlags = 16384
 	kernelResetFlagsRESET_ACTOR        kernelResetFlags = 32768
 	kernelResetFlagsRESET_FORWARDED    kernelResetFlags = 65536
+	kernelResetFlagsRESET_UNTOLD       kernelResetFlags = 131072
 )
 
 type kernelResetHook uint32
@@ -309,7 +323,8 @@ type kernelSockOwner struct {
 	Doubt     uint8
 	Active    uint8
 	Passive   uint8
-	Pad       [2]uint8
+	Gone      uint8
+	Pad       uint8
 	Counted   uint32
 	Id        uint64
 }
@@ -409,98 +424,102 @@ type kernelTuple struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kernelMapBusyCpus                = "busy_cpus"
-	kernelMapCounts                  = "counts"
-	kernelMapDrafts                  = "drafts"
-	kernelMapEvents                  = "events"
-	kernelMapListenerStops           = "listener_stops"
-	kernelMapListeners               = "listeners"
-	kernelMapNetnsCounts             = "netns_counts"
-	kernelMapOwnProbes               = "own_probes"
-	kernelMapOwnersByAddress         = "owners_by_address"
-	kernelMapProcesses               = "processes"
-	kernelMapSockOwners              = "sock_owners"
-	kernelMapStormDoubts             = "storm_doubts"
-	kernelMapStorms                  = "storms"
-	kernelMapStormsAny               = "storms_any"
-	kernelMapStormsKind              = "storms_kind"
-	kernelMapStormsRest              = "storms_rest"
-	kernelMapTombstones              = "tombstones"
-	kernelProgAddressTaskFile        = "address__task_file"
-	kernelProgAnswer4TcpV4SendReset  = "answer4__tcp_v4_send_reset"
-	kernelProgAnswer6TcpV6SendReset  = "answer6__tcp_v6_send_reset"
-	kernelProgBareTcpSendReset       = "bare__tcp_send_reset"
-	kernelProgBareShadowTcpSendReset = "bare_shadow__tcp_send_reset"
-	kernelProgEmptyInetSockSetState  = "empty__inet_sock_set_state"
-	kernelProgEmptyKfreeSkb          = "empty__kfree_skb"
-	kernelProgIterTaskFile           = "iter__task_file"
-	kernelProgKprobe4NfSendReset     = "kprobe4__nf_send_reset"
-	kernelProgKprobe4TcpV4SendReset  = "kprobe4__tcp_v4_send_reset"
-	kernelProgKprobe6NfSendReset6    = "kprobe6__nf_send_reset6"
-	kernelProgKprobe6TcpV6SendReset  = "kprobe6__tcp_v6_send_reset"
-	kernelProgPlaceKfreeSkb          = "place__kfree_skb"
-	kernelProgReasonKfreeSkb         = "reason__kfree_skb"
-	kernelProgReject4NfSendReset     = "reject4__nf_send_reset"
-	kernelProgReject6NfSendReset6    = "reject6__nf_send_reset6"
-	kernelProgSampleClock            = "sample_clock"
-	kernelProgShadowInetSockSetState = "shadow__inet_sock_set_state"
-	kernelProgShadowTcpReceiveReset  = "shadow__tcp_receive_reset"
-	kernelProgShadowTcpSendReset     = "shadow__tcp_send_reset"
-	kernelProgTpBtfInetSockSetState  = "tp_btf__inet_sock_set_state"
-	kernelProgTpBtfKfreeSkb          = "tp_btf__kfree_skb"
-	kernelProgTpBtfNetDevQueue       = "tp_btf__net_dev_queue"
-	kernelProgTpBtfTcpDestroySock    = "tp_btf__tcp_destroy_sock"
-	kernelProgTpBtfTcpReceiveReset   = "tp_btf__tcp_receive_reset"
-	kernelProgTpBtfTcpSendReset      = "tp_btf__tcp_send_reset"
-	kernelProgTryAskCookie           = "try__ask_cookie"
-	kernelProgTryReadRegs            = "try__read_regs"
-	kernelProgTryStore               = "try__store"
-	kernelVarBudgetWindow            = "budget_window"
-	kernelVarCanAskCookie            = "can_ask_cookie"
-	kernelVarCanReadRegs             = "can_read_regs"
-	kernelVarCanStore                = "can_store"
-	kernelVarClockBootNs             = "clock_boot_ns"
-	kernelVarClockJiffies            = "clock_jiffies"
-	kernelVarDoubtsDone              = "doubts_done"
-	kernelVarDoubtsMade              = "doubts_made"
-	kernelVarDropNotSpecified        = "drop_not_specified"
-	kernelVarDropPlaces              = "drop_places"
-	kernelVarDropReasons             = "drop_reasons"
-	kernelVarFilters                 = "filters"
-	kernelVarFullBudget              = "full_budget"
-	kernelVarFullUsed                = "full_used"
-	kernelVarIdSecret                = "id_secret"
-	kernelVarKeepCloserEvent         = "keep_closer_event"
-	kernelVarKeepDirection           = "keep_direction"
-	kernelVarKeepEndedBy             = "keep_ended_by"
-	kernelVarKeepHolder              = "keep_holder"
-	kernelVarKeepOwnerHow            = "keep_owner_how"
-	kernelVarKeepRecordKind          = "keep_record_kind"
-	kernelVarKeepResetEffect         = "keep_reset_effect"
-	kernelVarKeepResetEvent          = "keep_reset_event"
-	kernelVarKeepResetFlags          = "keep_reset_flags"
-	kernelVarKeepResetHook           = "keep_reset_hook"
-	kernelVarKeepSocketKind          = "keep_socket_kind"
-	kernelVarKeepStorm               = "keep_storm"
-	kernelVarKeepStormKey            = "keep_storm_key"
-	kernelVarKeepStormShape          = "keep_storm_shape"
-	kernelVarKindBudget              = "kind_budget"
-	kernelVarKindUsed                = "kind_used"
-	kernelVarNewBudget               = "new_budget"
-	kernelVarNewUsed                 = "new_used"
-	kernelVarPadAbilities            = "pad_abilities"
-	kernelVarPadDoubts               = "pad_doubts"
-	kernelVarPadSide                 = "pad_side"
-	kernelVarPadUsed                 = "pad_used"
-	kernelVarReadingCalls            = "reading_calls"
-	kernelVarSelfTgid                = "self_tgid"
-	kernelVarShutdownCall            = "shutdown_call"
-	kernelVarStackBytes              = "stack_bytes"
-	kernelVarStormDoubtsOpen         = "storm_doubts_open"
-	kernelVarStormTurn               = "storm_turn"
-	kernelVarStormsMade              = "storms_made"
-	kernelVarUsed0                   = "used_0"
-	kernelVarUsed1                   = "used_1"
+	kernelMapBusyCpus                     = "busy_cpus"
+	kernelMapCounts                       = "counts"
+	kernelMapDrafts                       = "drafts"
+	kernelMapEvents                       = "events"
+	kernelMapListenerStops                = "listener_stops"
+	kernelMapListeners                    = "listeners"
+	kernelMapNetnsCounts                  = "netns_counts"
+	kernelMapOwnProbes                    = "own_probes"
+	kernelMapOwnersByAddress              = "owners_by_address"
+	kernelMapProcesses                    = "processes"
+	kernelMapSockOwners                   = "sock_owners"
+	kernelMapStormDoubts                  = "storm_doubts"
+	kernelMapStorms                       = "storms"
+	kernelMapStormsAny                    = "storms_any"
+	kernelMapStormsKind                   = "storms_kind"
+	kernelMapStormsRest                   = "storms_rest"
+	kernelMapTombstones                   = "tombstones"
+	kernelProgAddressTaskFile             = "address__task_file"
+	kernelProgAnswer4TcpV4SendReset       = "answer4__tcp_v4_send_reset"
+	kernelProgAnswer6TcpV6SendReset       = "answer6__tcp_v6_send_reset"
+	kernelProgBareTcpSendReset            = "bare__tcp_send_reset"
+	kernelProgBareShadowTcpSendReset      = "bare_shadow__tcp_send_reset"
+	kernelProgEmptyInetSockSetState       = "empty__inet_sock_set_state"
+	kernelProgEmptyKfreeSkb               = "empty__kfree_skb"
+	kernelProgEndsInetTwskDeschedulePut   = "ends__inet_twsk_deschedule_put"
+	kernelProgIterTaskFile                = "iter__task_file"
+	kernelProgKprobe4NfSendReset          = "kprobe4__nf_send_reset"
+	kernelProgKprobe4TcpV4SendReset       = "kprobe4__tcp_v4_send_reset"
+	kernelProgKprobe6NfSendReset6         = "kprobe6__nf_send_reset6"
+	kernelProgKprobe6TcpV6SendReset       = "kprobe6__tcp_v6_send_reset"
+	kernelProgKprobeInetTwskDeschedulePut = "kprobe__inet_twsk_deschedule_put"
+	kernelProgPlaceKfreeSkb               = "place__kfree_skb"
+	kernelProgReasonKfreeSkb              = "reason__kfree_skb"
+	kernelProgReject4NfSendReset          = "reject4__nf_send_reset"
+	kernelProgReject6NfSendReset6         = "reject6__nf_send_reset6"
+	kernelProgSampleClock                 = "sample_clock"
+	kernelProgShadowInetSockSetState      = "shadow__inet_sock_set_state"
+	kernelProgShadowTcpReceiveReset       = "shadow__tcp_receive_reset"
+	kernelProgShadowTcpSendReset          = "shadow__tcp_send_reset"
+	kernelProgTpBtfInetSockSetState       = "tp_btf__inet_sock_set_state"
+	kernelProgTpBtfKfreeSkb               = "tp_btf__kfree_skb"
+	kernelProgTpBtfNetDevQueue            = "tp_btf__net_dev_queue"
+	kernelProgTpBtfTcpDestroySock         = "tp_btf__tcp_destroy_sock"
+	kernelProgTpBtfTcpReceiveReset        = "tp_btf__tcp_receive_reset"
+	kernelProgTpBtfTcpSendReset           = "tp_btf__tcp_send_reset"
+	kernelProgTryAskCookie                = "try__ask_cookie"
+	kernelProgTryReadRegs                 = "try__read_regs"
+	kernelProgTryStore                    = "try__store"
+	kernelVarBudgetWindow                 = "budget_window"
+	kernelVarCanAskCookie                 = "can_ask_cookie"
+	kernelVarCanReadRegs                  = "can_read_regs"
+	kernelVarCanStore                     = "can_store"
+	kernelVarClockBootNs                  = "clock_boot_ns"
+	kernelVarClockJiffies                 = "clock_jiffies"
+	kernelVarDoubtsDone                   = "doubts_done"
+	kernelVarDoubtsMade                   = "doubts_made"
+	kernelVarDropNotSpecified             = "drop_not_specified"
+	kernelVarDropPlaces                   = "drop_places"
+	kernelVarDropReasons                  = "drop_reasons"
+	kernelVarFilters                      = "filters"
+	kernelVarFullBudget                   = "full_budget"
+	kernelVarFullUsed                     = "full_used"
+	kernelVarIdSecret                     = "id_secret"
+	kernelVarKeepCloserEvent              = "keep_closer_event"
+	kernelVarKeepDirection                = "keep_direction"
+	kernelVarKeepEndedBy                  = "keep_ended_by"
+	kernelVarKeepHolder                   = "keep_holder"
+	kernelVarKeepHolderFlags              = "keep_holder_flags"
+	kernelVarKeepOwnerHow                 = "keep_owner_how"
+	kernelVarKeepRecordKind               = "keep_record_kind"
+	kernelVarKeepResetEffect              = "keep_reset_effect"
+	kernelVarKeepResetEvent               = "keep_reset_event"
+	kernelVarKeepResetFlags               = "keep_reset_flags"
+	kernelVarKeepResetHook                = "keep_reset_hook"
+	kernelVarKeepSocketKind               = "keep_socket_kind"
+	kernelVarKeepStorm                    = "keep_storm"
+	kernelVarKeepStormKey                 = "keep_storm_key"
+	kernelVarKeepStormShape               = "keep_storm_shape"
+	kernelVarKindBudget                   = "kind_budget"
+	kernelVarKindUsed                     = "kind_used"
+	kernelVarNewBudget                    = "new_budget"
+	kernelVarNewUsed                      = "new_used"
+	kernelVarPadAbilities                 = "pad_abilities"
+	kernelVarPadDoubts                    = "pad_doubts"
+	kernelVarPadSide                      = "pad_side"
+	kernelVarPadUsed                      = "pad_used"
+	kernelVarReadingCalls                 = "reading_calls"
+	kernelVarSelfTgid                     = "self_tgid"
+	kernelVarShutdownCall                 = "shutdown_call"
+	kernelVarSought                       = "sought"
+	kernelVarStackBytes                   = "stack_bytes"
+	kernelVarStormDoubtsOpen              = "storm_doubts_open"
+	kernelVarStormTurn                    = "storm_turn"
+	kernelVarStormsMade                   = "storms_made"
+	kernelVarUsed0                        = "used_0"
+	kernelVarUsed1                        = "used_1"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -545,35 +564,37 @@ type kernelSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelProgramSpecs struct {
-	AddressTaskFile        *ebpf.ProgramSpec `ebpf:"address__task_file"`
-	Answer4TcpV4SendReset  *ebpf.ProgramSpec `ebpf:"answer4__tcp_v4_send_reset"`
-	Answer6TcpV6SendReset  *ebpf.ProgramSpec `ebpf:"answer6__tcp_v6_send_reset"`
-	BareTcpSendReset       *ebpf.ProgramSpec `ebpf:"bare__tcp_send_reset"`
-	BareShadowTcpSendReset *ebpf.ProgramSpec `ebpf:"bare_shadow__tcp_send_reset"`
-	EmptyInetSockSetState  *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
-	EmptyKfreeSkb          *ebpf.ProgramSpec `ebpf:"empty__kfree_skb"`
-	IterTaskFile           *ebpf.ProgramSpec `ebpf:"iter__task_file"`
-	Kprobe4NfSendReset     *ebpf.ProgramSpec `ebpf:"kprobe4__nf_send_reset"`
-	Kprobe4TcpV4SendReset  *ebpf.ProgramSpec `ebpf:"kprobe4__tcp_v4_send_reset"`
-	Kprobe6NfSendReset6    *ebpf.ProgramSpec `ebpf:"kprobe6__nf_send_reset6"`
-	Kprobe6TcpV6SendReset  *ebpf.ProgramSpec `ebpf:"kprobe6__tcp_v6_send_reset"`
-	PlaceKfreeSkb          *ebpf.ProgramSpec `ebpf:"place__kfree_skb"`
-	ReasonKfreeSkb         *ebpf.ProgramSpec `ebpf:"reason__kfree_skb"`
-	Reject4NfSendReset     *ebpf.ProgramSpec `ebpf:"reject4__nf_send_reset"`
-	Reject6NfSendReset6    *ebpf.ProgramSpec `ebpf:"reject6__nf_send_reset6"`
-	SampleClock            *ebpf.ProgramSpec `ebpf:"sample_clock"`
-	ShadowInetSockSetState *ebpf.ProgramSpec `ebpf:"shadow__inet_sock_set_state"`
-	ShadowTcpReceiveReset  *ebpf.ProgramSpec `ebpf:"shadow__tcp_receive_reset"`
-	ShadowTcpSendReset     *ebpf.ProgramSpec `ebpf:"shadow__tcp_send_reset"`
-	TpBtfInetSockSetState  *ebpf.ProgramSpec `ebpf:"tp_btf__inet_sock_set_state"`
-	TpBtfKfreeSkb          *ebpf.ProgramSpec `ebpf:"tp_btf__kfree_skb"`
-	TpBtfNetDevQueue       *ebpf.ProgramSpec `ebpf:"tp_btf__net_dev_queue"`
-	TpBtfTcpDestroySock    *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_destroy_sock"`
-	TpBtfTcpReceiveReset   *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_receive_reset"`
-	TpBtfTcpSendReset      *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_send_reset"`
-	TryAskCookie           *ebpf.ProgramSpec `ebpf:"try__ask_cookie"`
-	TryReadRegs            *ebpf.ProgramSpec `ebpf:"try__read_regs"`
-	TryStore               *ebpf.ProgramSpec `ebpf:"try__store"`
+	AddressTaskFile             *ebpf.ProgramSpec `ebpf:"address__task_file"`
+	Answer4TcpV4SendReset       *ebpf.ProgramSpec `ebpf:"answer4__tcp_v4_send_reset"`
+	Answer6TcpV6SendReset       *ebpf.ProgramSpec `ebpf:"answer6__tcp_v6_send_reset"`
+	BareTcpSendReset            *ebpf.ProgramSpec `ebpf:"bare__tcp_send_reset"`
+	BareShadowTcpSendReset      *ebpf.ProgramSpec `ebpf:"bare_shadow__tcp_send_reset"`
+	EmptyInetSockSetState       *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
+	EmptyKfreeSkb               *ebpf.ProgramSpec `ebpf:"empty__kfree_skb"`
+	EndsInetTwskDeschedulePut   *ebpf.ProgramSpec `ebpf:"ends__inet_twsk_deschedule_put"`
+	IterTaskFile                *ebpf.ProgramSpec `ebpf:"iter__task_file"`
+	Kprobe4NfSendReset          *ebpf.ProgramSpec `ebpf:"kprobe4__nf_send_reset"`
+	Kprobe4TcpV4SendReset       *ebpf.ProgramSpec `ebpf:"kprobe4__tcp_v4_send_reset"`
+	Kprobe6NfSendReset6         *ebpf.ProgramSpec `ebpf:"kprobe6__nf_send_reset6"`
+	Kprobe6TcpV6SendReset       *ebpf.ProgramSpec `ebpf:"kprobe6__tcp_v6_send_reset"`
+	KprobeInetTwskDeschedulePut *ebpf.ProgramSpec `ebpf:"kprobe__inet_twsk_deschedule_put"`
+	PlaceKfreeSkb               *ebpf.ProgramSpec `ebpf:"place__kfree_skb"`
+	ReasonKfreeSkb              *ebpf.ProgramSpec `ebpf:"reason__kfree_skb"`
+	Reject4NfSendReset          *ebpf.ProgramSpec `ebpf:"reject4__nf_send_reset"`
+	Reject6NfSendReset6         *ebpf.ProgramSpec `ebpf:"reject6__nf_send_reset6"`
+	SampleClock                 *ebpf.ProgramSpec `ebpf:"sample_clock"`
+	ShadowInetSockSetState      *ebpf.ProgramSpec `ebpf:"shadow__inet_sock_set_state"`
+	ShadowTcpReceiveReset       *ebpf.ProgramSpec `ebpf:"shadow__tcp_receive_reset"`
+	ShadowTcpSendReset          *ebpf.ProgramSpec `ebpf:"shadow__tcp_send_reset"`
+	TpBtfInetSockSetState       *ebpf.ProgramSpec `ebpf:"tp_btf__inet_sock_set_state"`
+	TpBtfKfreeSkb               *ebpf.ProgramSpec `ebpf:"tp_btf__kfree_skb"`
+	TpBtfNetDevQueue            *ebpf.ProgramSpec `ebpf:"tp_btf__net_dev_queue"`
+	TpBtfTcpDestroySock         *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_destroy_sock"`
+	TpBtfTcpReceiveReset        *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_receive_reset"`
+	TpBtfTcpSendReset           *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_send_reset"`
+	TryAskCookie                *ebpf.ProgramSpec `ebpf:"try__ask_cookie"`
+	TryReadRegs                 *ebpf.ProgramSpec `ebpf:"try__read_regs"`
+	TryStore                    *ebpf.ProgramSpec `ebpf:"try__store"`
 }
 
 // kernelMapSpecs contains maps before they are loaded into the kernel.
@@ -622,6 +643,7 @@ type kernelVariableSpecs struct {
 	KeepDirection    *ebpf.VariableSpec `ebpf:"keep_direction"`
 	KeepEndedBy      *ebpf.VariableSpec `ebpf:"keep_ended_by"`
 	KeepHolder       *ebpf.VariableSpec `ebpf:"keep_holder"`
+	KeepHolderFlags  *ebpf.VariableSpec `ebpf:"keep_holder_flags"`
 	KeepOwnerHow     *ebpf.VariableSpec `ebpf:"keep_owner_how"`
 	KeepRecordKind   *ebpf.VariableSpec `ebpf:"keep_record_kind"`
 	KeepResetEffect  *ebpf.VariableSpec `ebpf:"keep_reset_effect"`
@@ -643,6 +665,7 @@ type kernelVariableSpecs struct {
 	ReadingCalls     *ebpf.VariableSpec `ebpf:"reading_calls"`
 	SelfTgid         *ebpf.VariableSpec `ebpf:"self_tgid"`
 	ShutdownCall     *ebpf.VariableSpec `ebpf:"shutdown_call"`
+	Sought           *ebpf.VariableSpec `ebpf:"sought"`
 	StackBytes       *ebpf.VariableSpec `ebpf:"stack_bytes"`
 	StormDoubtsOpen  *ebpf.VariableSpec `ebpf:"storm_doubts_open"`
 	StormTurn        *ebpf.VariableSpec `ebpf:"storm_turn"`
@@ -735,6 +758,7 @@ type kernelVariables struct {
 	KeepDirection    *ebpf.Variable `ebpf:"keep_direction"`
 	KeepEndedBy      *ebpf.Variable `ebpf:"keep_ended_by"`
 	KeepHolder       *ebpf.Variable `ebpf:"keep_holder"`
+	KeepHolderFlags  *ebpf.Variable `ebpf:"keep_holder_flags"`
 	KeepOwnerHow     *ebpf.Variable `ebpf:"keep_owner_how"`
 	KeepRecordKind   *ebpf.Variable `ebpf:"keep_record_kind"`
 	KeepResetEffect  *ebpf.Variable `ebpf:"keep_reset_effect"`
@@ -756,6 +780,7 @@ type kernelVariables struct {
 	ReadingCalls     *ebpf.Variable `ebpf:"reading_calls"`
 	SelfTgid         *ebpf.Variable `ebpf:"self_tgid"`
 	ShutdownCall     *ebpf.Variable `ebpf:"shutdown_call"`
+	Sought           *ebpf.Variable `ebpf:"sought"`
 	StackBytes       *ebpf.Variable `ebpf:"stack_bytes"`
 	StormDoubtsOpen  *ebpf.Variable `ebpf:"storm_doubts_open"`
 	StormTurn        *ebpf.Variable `ebpf:"storm_turn"`
@@ -768,35 +793,37 @@ type kernelVariables struct {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelPrograms struct {
-	AddressTaskFile        *ebpf.Program `ebpf:"address__task_file"`
-	Answer4TcpV4SendReset  *ebpf.Program `ebpf:"answer4__tcp_v4_send_reset"`
-	Answer6TcpV6SendReset  *ebpf.Program `ebpf:"answer6__tcp_v6_send_reset"`
-	BareTcpSendReset       *ebpf.Program `ebpf:"bare__tcp_send_reset"`
-	BareShadowTcpSendReset *ebpf.Program `ebpf:"bare_shadow__tcp_send_reset"`
-	EmptyInetSockSetState  *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
-	EmptyKfreeSkb          *ebpf.Program `ebpf:"empty__kfree_skb"`
-	IterTaskFile           *ebpf.Program `ebpf:"iter__task_file"`
-	Kprobe4NfSendReset     *ebpf.Program `ebpf:"kprobe4__nf_send_reset"`
-	Kprobe4TcpV4SendReset  *ebpf.Program `ebpf:"kprobe4__tcp_v4_send_reset"`
-	Kprobe6NfSendReset6    *ebpf.Program `ebpf:"kprobe6__nf_send_reset6"`
-	Kprobe6TcpV6SendReset  *ebpf.Program `ebpf:"kprobe6__tcp_v6_send_reset"`
-	PlaceKfreeSkb          *ebpf.Program `ebpf:"place__kfree_skb"`
-	ReasonKfreeSkb         *ebpf.Program `ebpf:"reason__kfree_skb"`
-	Reject4NfSendReset     *ebpf.Program `ebpf:"reject4__nf_send_reset"`
-	Reject6NfSendReset6    *ebpf.Program `ebpf:"reject6__nf_send_reset6"`
-	SampleClock            *ebpf.Program `ebpf:"sample_clock"`
-	ShadowInetSockSetState *ebpf.Program `ebpf:"shadow__inet_sock_set_state"`
-	ShadowTcpReceiveReset  *ebpf.Program `ebpf:"shadow__tcp_receive_reset"`
-	ShadowTcpSendReset     *ebpf.Program `ebpf:"shadow__tcp_send_reset"`
-	TpBtfInetSockSetState  *ebpf.Program `ebpf:"tp_btf__inet_sock_set_state"`
-	TpBtfKfreeSkb          *ebpf.Program `ebpf:"tp_btf__kfree_skb"`
-	TpBtfNetDevQueue       *ebpf.Program `ebpf:"tp_btf__net_dev_queue"`
-	TpBtfTcpDestroySock    *ebpf.Program `ebpf:"tp_btf__tcp_destroy_sock"`
-	TpBtfTcpReceiveReset   *ebpf.Program `ebpf:"tp_btf__tcp_receive_reset"`
-	TpBtfTcpSendReset      *ebpf.Program `ebpf:"tp_btf__tcp_send_reset"`
-	TryAskCookie           *ebpf.Program `ebpf:"try__ask_cookie"`
-	TryReadRegs            *ebpf.Program `ebpf:"try__read_regs"`
-	TryStore               *ebpf.Program `ebpf:"try__store"`
+	AddressTaskFile             *ebpf.Program `ebpf:"address__task_file"`
+	Answer4TcpV4SendReset       *ebpf.Program `ebpf:"answer4__tcp_v4_send_reset"`
+	Answer6TcpV6SendReset       *ebpf.Program `ebpf:"answer6__tcp_v6_send_reset"`
+	BareTcpSendReset            *ebpf.Program `ebpf:"bare__tcp_send_reset"`
+	BareShadowTcpSendReset      *ebpf.Program `ebpf:"bare_shadow__tcp_send_reset"`
+	EmptyInetSockSetState       *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
+	EmptyKfreeSkb               *ebpf.Program `ebpf:"empty__kfree_skb"`
+	EndsInetTwskDeschedulePut   *ebpf.Program `ebpf:"ends__inet_twsk_deschedule_put"`
+	IterTaskFile                *ebpf.Program `ebpf:"iter__task_file"`
+	Kprobe4NfSendReset          *ebpf.Program `ebpf:"kprobe4__nf_send_reset"`
+	Kprobe4TcpV4SendReset       *ebpf.Program `ebpf:"kprobe4__tcp_v4_send_reset"`
+	Kprobe6NfSendReset6         *ebpf.Program `ebpf:"kprobe6__nf_send_reset6"`
+	Kprobe6TcpV6SendReset       *ebpf.Program `ebpf:"kprobe6__tcp_v6_send_reset"`
+	KprobeInetTwskDeschedulePut *ebpf.Program `ebpf:"kprobe__inet_twsk_deschedule_put"`
+	PlaceKfreeSkb               *ebpf.Program `ebpf:"place__kfree_skb"`
+	ReasonKfreeSkb              *ebpf.Program `ebpf:"reason__kfree_skb"`
+	Reject4NfSendReset          *ebpf.Program `ebpf:"reject4__nf_send_reset"`
+	Reject6NfSendReset6         *ebpf.Program `ebpf:"reject6__nf_send_reset6"`
+	SampleClock                 *ebpf.Program `ebpf:"sample_clock"`
+	ShadowInetSockSetState      *ebpf.Program `ebpf:"shadow__inet_sock_set_state"`
+	ShadowTcpReceiveReset       *ebpf.Program `ebpf:"shadow__tcp_receive_reset"`
+	ShadowTcpSendReset          *ebpf.Program `ebpf:"shadow__tcp_send_reset"`
+	TpBtfInetSockSetState       *ebpf.Program `ebpf:"tp_btf__inet_sock_set_state"`
+	TpBtfKfreeSkb               *ebpf.Program `ebpf:"tp_btf__kfree_skb"`
+	TpBtfNetDevQueue            *ebpf.Program `ebpf:"tp_btf__net_dev_queue"`
+	TpBtfTcpDestroySock         *ebpf.Program `ebpf:"tp_btf__tcp_destroy_sock"`
+	TpBtfTcpReceiveReset        *ebpf.Program `ebpf:"tp_btf__tcp_receive_reset"`
+	TpBtfTcpSendReset           *ebpf.Program `ebpf:"tp_btf__tcp_send_reset"`
+	TryAskCookie                *ebpf.Program `ebpf:"try__ask_cookie"`
+	TryReadRegs                 *ebpf.Program `ebpf:"try__read_regs"`
+	TryStore                    *ebpf.Program `ebpf:"try__store"`
 }
 
 func (p *kernelPrograms) Close() error {
@@ -808,11 +835,13 @@ func (p *kernelPrograms) Close() error {
 		p.BareShadowTcpSendReset,
 		p.EmptyInetSockSetState,
 		p.EmptyKfreeSkb,
+		p.EndsInetTwskDeschedulePut,
 		p.IterTaskFile,
 		p.Kprobe4NfSendReset,
 		p.Kprobe4TcpV4SendReset,
 		p.Kprobe6NfSendReset6,
 		p.Kprobe6TcpV6SendReset,
+		p.KprobeInetTwskDeschedulePut,
 		p.PlaceKfreeSkb,
 		p.ReasonKfreeSkb,
 		p.Reject4NfSendReset,

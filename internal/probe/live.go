@@ -60,6 +60,7 @@ type Live struct {
 	places    [8]kernelDropPlace // where kfree_skb has no reason
 	placesErr error
 	secret    uint64
+	sought    [SeekMax]uint64
 
 	walkIter *link.Iter
 	done     atomic.Uint64

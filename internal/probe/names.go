@@ -18,7 +18,8 @@ type Names struct {
 	// the numbers in most releases.
 	DropReasons      map[uint16]string `json:"drop_reasons"`
 	DropNotSpecified uint16            `json:"drop_not_specified"`
-	HZ               uint32            `json:"hz"` // timer ticks a second; 0 where unknown
+	PlacesOnly       bool              `json:"places_only,omitempty"` // kfree_skb has no reasons, but places
+	HZ               uint32            `json:"hz"`                    // timer ticks a second; 0 where unknown
 }
 
 // kernelTCPStates is what include/net/tcp_states.h has had since 4.4; it is

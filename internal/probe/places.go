@@ -25,9 +25,12 @@ var dropFunctions = []struct{ function, reason string }{
 	{"nf_hook_slow", "NETFILTER_DROP"},
 }
 
-// netfilterDrop is the number of that reason in records of such kernels, which
-// have no enum of reasons; 0 is "not specified".
-const netfilterDrop = 1
+// Numbers of reasons in records of such kernels, which have no enum of them; 0 is
+// "not specified".
+const (
+	netfilterDrop = 1
+	noSocketDrop  = 2 // found out by asking for the socket
+)
 
 var errHiddenAddresses = errors.New("the kernel hides the addresses of its functions (/proc/kallsyms): run as root, or with CAP_SYSLOG, and with kernel.kptr_restrict below 2")
 
@@ -47,6 +50,8 @@ func (l *Live) findPlaces(kernel *btf.Spec) {
 		return
 	}
 	l.names.DropReasons[netfilterDrop] = "NETFILTER_DROP"
+	l.names.DropReasons[noSocketDrop] = "NO_SOCKET"
+	l.names.PlacesOnly = true
 }
 
 func readPlaces(kallsyms io.Reader) (places [8]kernelDropPlace, err error) {
