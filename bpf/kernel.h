@@ -233,6 +233,9 @@ struct sk_buff {
 	__u16 transport_header;
 	__u16 network_header;
 };
+struct dst_entry {
+	struct net_device *dev;
+};
 struct rtable {
 	__u16 rt_type;
 };

@@ -133,6 +133,7 @@ struct busy {
 	u32 counted_place; /* its draft */
 	u32 ids;	   /* given to sockets so far */
 	u64 answered_skb;  /* the segment whose answer was told at its function */
+	u64 nobody_skb;	   /* a RST for which there was no socket: it is freed at once */
 	/* The TIME_WAIT entry that was ended last, and when: the RST that did is freed
 	 * at once. */
 	u64 ended_ns;
@@ -284,6 +285,8 @@ const volatile u64 id_secret = 0; /* hides addresses in the identities made of t
 /* Numbers of the drop reasons that a RST can be dropped for, as a bit set. */
 const volatile u64 drop_reasons[4] = {};
 const volatile u32 drop_not_specified = 0;
+const volatile u32 drop_no_socket = 0;
+const volatile u32 pad_drop = 0;
 /* Functions that drop RSTs, where kfree_skb has no reason, and what that means in
  * the numbers of drop_reasons; size 0: none. */
 struct drop_place {

@@ -71,7 +71,19 @@ static __always_inline bool foreign(struct sk_buff *skb)
 	return type != RTN_LOCAL && type != RTN_UNSPEC;
 }
 
-#define AT_ONCE 100000 /* ns */
+/* netns_of: TCP takes the device out of a segment that a socket has (tcp_v4_rcv);
+ * its route stays. */
+static __always_inline u32 netns_of(struct sk_buff *skb)
+{
+	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct dst_entry *dst = (struct dst_entry *)(skb->_skb_refdst & ~1UL);
+
+	if (!dev && dst && bpf_core_field_exists(dst->dev))
+		dev = BPF_CORE_READ(dst, dev);
+	return BPF_CORE_READ(dev, nd_net.net, ns.inum);
+}
+
+#define AT_ONCE 2000000 /* ns: generous, for emulated CPUs */
 
 /* timewait_ended: the RST has just ended a TIME_WAIT entry on this CPU. */
 static __always_inline void timewait_ended(struct reset_event *e, struct busy *cpu)
@@ -148,7 +160,7 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 		if (!tp && state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV)
 			return 0;
 	} else {
-		t.netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
+		t.netns = netns_of(skb);
 	}
 	if (!admit(c, &t, HOOK_DROP, false))
 		return 0;
@@ -247,7 +259,7 @@ int place__kfree_skb(u64 *ctx)
 	struct counters *c = counter();
 	u32 reason = 0, at;
 	struct busy *cpu;
-	bool known = false;
+	bool known = false, untold = true;
 	u64 place;
 	int i;
 
@@ -269,7 +281,12 @@ int place__kfree_skb(u64 *ctx)
 	cpu = this_cpu();
 	if (!known || !cpu)
 		return 0;
-	return dropped(skb, reason, NULL, 0, true, cpu, c, at);
+	if (cpu->nobody_skb == (u64)skb) {
+		reason = drop_no_socket;
+		untold = false;
+	}
+	cpu->nobody_skb = 0;
+	return dropped(skb, reason, NULL, 0, untold, cpu, c, at);
 }
 
 /* rejected records the RST that a netfilter rule is about to make for a segment

@@ -230,7 +230,8 @@ static __always_inline int send_reset_bare(u64 *ctx, struct busy *cpu, u32 extra
 /* unseen records what the tracepoint before 6.10 does not show, at the entry of
  * the function that answers segments (tcp_v4_send_reset, tcp_v6_send_reset): RSTs
  * without a socket and of TIME_WAIT entries (include/trace/events/tcp.h had
- * sk && sk_fullsock(sk)). Nothing is sent in answer to a RST. */
+ * sk && sk_fullsock(sk)). Nothing is sent in answer to a RST: then it only tells
+ * that nobody had a socket for it. */
 static __always_inline int unseen(struct sock *sk, struct sk_buff *skb)
 {
 	struct busy *cpu = this_cpu();
@@ -242,8 +243,12 @@ static __always_inline int unseen(struct sock *sk, struct sk_buff *skb)
 	if (sk && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_TIME_WAIT)
 		return 0;
 	if (bpf_probe_read_kernel(&flags, 1, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header) + 13) ||
-	    flags & FLAG_RST)
+	    flags & FLAG_RST) {
+		/* tcp_v4_rcv comes here for each segment without a socket */
+		if (!sk)
+			cpu->nobody_skb = (u64)skb;
 		return 0;
+	}
 	/* the program of the tracepoint may be at work beneath this softirq */
 	if (cpu->depth[HOOK_SEND]) {
 		c->recovered[HOOK_SEND]++;

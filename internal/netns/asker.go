@@ -2,6 +2,8 @@ package netns
 
 import (
 	"context"
+	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,6 +80,7 @@ type Asker struct {
 	nats      chan *Question
 	limit     [2]*rate.Limiter
 	dumps     credit
+	seeks     credit
 	cancel    context.CancelFunc
 	wait      sync.WaitGroup
 
@@ -172,7 +175,22 @@ func (a *Asker) survivor(q *Question) {
 	if err == nil {
 		q.survival, q.socket, err = survive(a.spaces, q.netns, q.tuple, &a.dumps)
 	}
+	if errors.Is(err, ErrEnter) && a.seek(q.netns) {
+		q.survival, q.socket, err = survive(a.spaces, q.netns, q.tuple, &a.dumps)
+	}
 	a.trouble(0, err)
+}
+
+// seek looks for a way into a namespace that no scan has found yet.
+func (a *Asker) seek(netns uint32) bool {
+	if !a.seeks.take() {
+		return false
+	}
+	runtime.LockOSThread() // the cost is the thread's
+	defer runtime.UnlockOSThread()
+	started := cpuTime()
+	defer func() { a.seeks.spend(cpuTime() - started) }()
+	return a.spaces.Seek(netns)
 }
 
 func (a *Asker) translation(q *Question) {
@@ -233,7 +251,7 @@ func (a *Asker) uses(netns uint32) bool {
 	return is && err == nil
 }
 
-// credit bounds dumps to 1 % of one core: time earns it, each dump spends its
+// credit bounds dumps, and searches for namespaces, to 1 % of one core each: time earns it, each one spends its
 // CPU time. One worker uses it.
 type credit struct {
 	left   time.Duration

@@ -18,6 +18,7 @@ const (
 	pidsPerScan  = 4096 // processes looked at in one scan
 	pidsPerSpace = 4    // processes remembered of one namespace
 	spacesMax    = 4096 // namespaces remembered
+	pidsPerSeek  = 1024 // processes looked at for one namespace
 )
 
 // Where programs keep namespaces without a process: iproute2, CNI and podman
@@ -122,6 +123,19 @@ func (s *Spaces) Scan() {
 	if first {
 		s.scanned, s.complete = true, n == len(pids)
 	}
+}
+
+// Seek looks for a way into one namespace that is younger than the last scan,
+// among the processes that are likely the youngest. It tells whether there is one.
+func (s *Spaces) Seek(netns uint32) bool {
+	pids := s.pids()
+	for i := len(pids) - 1; i >= max(0, len(pids)-pidsPerSeek); i-- {
+		if n, err := inode(s.path(pids[i])); err == nil && n == netns {
+			s.Note(netns, pids[i])
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Spaces) bound(first bool) {

@@ -59,11 +59,14 @@ func (a *asks) trouble() []string {
 }
 
 // ask asks what the record leaves open, and lets it wait for the answer.
-func (a *asks) ask(p *pending) {
+//
+// Where the kernel has no reasons a RST that something dropped before TCP
+// looks like one that met a request.
+func (a *asks) ask(p *pending, names *probe.Names) {
 	if a.asker == nil {
 		return
 	}
-	open, nat := probe.EffectOpen(&p.raw) || probe.Untold(&p.raw), probe.NATOpen(&p.raw)
+	open, nat := probe.EffectOpen(&p.raw) || names.Untold(&p.raw), probe.NATOpen(&p.raw)
 	if !open && !nat {
 		return
 	}
@@ -79,7 +82,9 @@ func (a *asks) ask(p *pending) {
 		}
 		p.until = max(p.until, p.raw.TimeNs+holdNAT)
 	} else {
-		a.overtake(p, q)
+		if probe.EffectOpen(&p.raw) && !(names.PlacesOnly && names.Untold(&p.raw)) {
+			a.overtake(p, q)
+		}
 		if q.survivor = a.asker.Survivor(p.raw.Netns, t); q.survivor != nil {
 			p.until = max(p.until, p.raw.TimeNs+holdSurvivor)
 		}
@@ -126,13 +131,13 @@ func (a *asks) waiting(q queue) bool {
 }
 
 // settle writes what was learned into the record, from where replay has it too.
-func (a *asks) settle(p *pending) {
+func (a *asks) settle(p *pending, names *probe.Names) {
 	if p.ask == nil {
 		return
 	}
 	survival, _ := p.ask.survivor.Survival()
 	switch {
-	case !probe.EffectOpen(&p.raw):
+	case !probe.EffectOpen(&p.raw) || names.Untold(&p.raw): // session.identify
 	case p.ask.overtaken || survival == netns.Alive:
 		probe.SetEffect(&p.raw, false)
 	case survival == netns.Gone && a.ready(p.ask):
@@ -155,7 +160,7 @@ func (a *asks) forget(p *pending) {
 // not tell and an answer has come, and lets the record wait for a walk that names
 // the socket's holder.
 func (s *session) identify(p *pending, now uint64) {
-	if p.ask == nil || p.identified || !probe.Untold(&p.raw) {
+	if p.ask == nil || p.identified || !s.names.Untold(&p.raw) {
 		return
 	}
 	survival, answered := p.ask.survivor.Survival()
@@ -167,8 +172,9 @@ func (s *session) identify(p *pending, now uint64) {
 	case p.ask.overtaken:
 		probe.Challenged(&p.raw)
 	case survival != netns.NotKnown:
+		_, was := s.live.Tombstone(&p.raw)
 		p.sought = s.names.SetRefuser(&p.raw, probe.Refuser{
-			Alive: survival == netns.Alive, Listener: survival == netns.Gone && found.Listener(),
+			Was: was, Alive: survival == netns.Alive, Listener: survival == netns.Gone && found.Listener(),
 			State: found.State, TimeWait: found.TimeWait, Request: found.Request, Cookie: found.Cookie,
 		})
 	}

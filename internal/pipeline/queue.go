@@ -116,7 +116,7 @@ func (s *session) reset(raw *probe.ResetEvent) {
 	s.enrich(p)
 	// Nobody is told of another namespace's, nor why it could not be asked.
 	if s.opts.Select.NetNS.allow(is(raw.Netns)) {
-		s.asks.ask(p)
+		s.asks.ask(p, &s.names)
 	}
 	if raw.Cookie != 0 {
 		s.byCookie[raw.Cookie] = append(s.byCookie[raw.Cookie], p)

@@ -128,7 +128,7 @@ func (s *session) settle(p *pending) *Resolution {
 	if p.bury {
 		s.exhume(p)
 	}
-	s.asks.settle(p)
+	s.asks.settle(p, &s.names)
 	s.identify(p, 0)
 	res.Raw = p.raw
 	s.attribute(p, res)

@@ -27,6 +27,7 @@ type kernelBusy struct {
 	CountedPlace     uint32
 	Ids              uint32
 	AnsweredSkb      uint64
+	NobodySkb        uint64
 	EndedNs          uint64
 	EndedPorts       uint32
 	EndedNetns       uint32
@@ -480,6 +481,7 @@ const (
 	kernelVarClockJiffies                 = "clock_jiffies"
 	kernelVarDoubtsDone                   = "doubts_done"
 	kernelVarDoubtsMade                   = "doubts_made"
+	kernelVarDropNoSocket                 = "drop_no_socket"
 	kernelVarDropNotSpecified             = "drop_not_specified"
 	kernelVarDropPlaces                   = "drop_places"
 	kernelVarDropReasons                  = "drop_reasons"
@@ -508,6 +510,7 @@ const (
 	kernelVarNewUsed                      = "new_used"
 	kernelVarPadAbilities                 = "pad_abilities"
 	kernelVarPadDoubts                    = "pad_doubts"
+	kernelVarPadDrop                      = "pad_drop"
 	kernelVarPadSide                      = "pad_side"
 	kernelVarPadUsed                      = "pad_used"
 	kernelVarReadingCalls                 = "reading_calls"
@@ -632,6 +635,7 @@ type kernelVariableSpecs struct {
 	ClockJiffies     *ebpf.VariableSpec `ebpf:"clock_jiffies"`
 	DoubtsDone       *ebpf.VariableSpec `ebpf:"doubts_done"`
 	DoubtsMade       *ebpf.VariableSpec `ebpf:"doubts_made"`
+	DropNoSocket     *ebpf.VariableSpec `ebpf:"drop_no_socket"`
 	DropNotSpecified *ebpf.VariableSpec `ebpf:"drop_not_specified"`
 	DropPlaces       *ebpf.VariableSpec `ebpf:"drop_places"`
 	DropReasons      *ebpf.VariableSpec `ebpf:"drop_reasons"`
@@ -660,6 +664,7 @@ type kernelVariableSpecs struct {
 	NewUsed          *ebpf.VariableSpec `ebpf:"new_used"`
 	PadAbilities     *ebpf.VariableSpec `ebpf:"pad_abilities"`
 	PadDoubts        *ebpf.VariableSpec `ebpf:"pad_doubts"`
+	PadDrop          *ebpf.VariableSpec `ebpf:"pad_drop"`
 	PadSide          *ebpf.VariableSpec `ebpf:"pad_side"`
 	PadUsed          *ebpf.VariableSpec `ebpf:"pad_used"`
 	ReadingCalls     *ebpf.VariableSpec `ebpf:"reading_calls"`
@@ -747,6 +752,7 @@ type kernelVariables struct {
 	ClockJiffies     *ebpf.Variable `ebpf:"clock_jiffies"`
 	DoubtsDone       *ebpf.Variable `ebpf:"doubts_done"`
 	DoubtsMade       *ebpf.Variable `ebpf:"doubts_made"`
+	DropNoSocket     *ebpf.Variable `ebpf:"drop_no_socket"`
 	DropNotSpecified *ebpf.Variable `ebpf:"drop_not_specified"`
 	DropPlaces       *ebpf.Variable `ebpf:"drop_places"`
 	DropReasons      *ebpf.Variable `ebpf:"drop_reasons"`
@@ -775,6 +781,7 @@ type kernelVariables struct {
 	NewUsed          *ebpf.Variable `ebpf:"new_used"`
 	PadAbilities     *ebpf.Variable `ebpf:"pad_abilities"`
 	PadDoubts        *ebpf.Variable `ebpf:"pad_doubts"`
+	PadDrop          *ebpf.Variable `ebpf:"pad_drop"`
 	PadSide          *ebpf.Variable `ebpf:"pad_side"`
 	PadUsed          *ebpf.Variable `ebpf:"pad_used"`
 	ReadingCalls     *ebpf.Variable `ebpf:"reading_calls"`

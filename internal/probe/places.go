@@ -29,7 +29,7 @@ var dropFunctions = []struct{ function, reason string }{
 // "not specified".
 const (
 	netfilterDrop = 1
-	noSocketDrop  = 2 // found out by asking for the socket
+	noSocketDrop  = 2 // told by the hooks of answers
 )
 
 var errHiddenAddresses = errors.New("the kernel hides the addresses of its functions (/proc/kallsyms): run as root, or with CAP_SYSLOG, and with kernel.kptr_restrict below 2")

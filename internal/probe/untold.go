@@ -6,13 +6,16 @@ import (
 )
 
 // Untold tells that the kernel did not say which socket refused the RST (before
-// 6.11), so that it must be asked for.
-func Untold(e *ResetEvent) bool { return has(e, kernelResetFlagsRESET_UNTOLD) }
+// 6.11), so that it must be asked for. Where there was none it says so.
+func (n *Names) Untold(e *ResetEvent) bool {
+	return has(e, kernelResetFlagsRESET_UNTOLD) && n.DropReasons[e.DropReason] != "NO_SOCKET"
+}
 
 // Refuser is what was found where a segment of the connection goes, after the RST.
 type Refuser struct {
 	Alive    bool  // the connection, its request, or its TIME_WAIT entry
 	Listener bool  // it is gone, and the port listens
+	Was      bool  // it is gone, and was there
 	State    uint8 // of a TIME_WAIT entry its substate
 	TimeWait bool
 	Request  bool
@@ -23,26 +26,27 @@ type Refuser struct {
 // the kernel side of a newer kernel would have. It returns the cookie of the
 // socket whose holder is the owner, or 0.
 func (n *Names) SetRefuser(e *ResetEvent, s Refuser) (cookie uint64) {
+	const ignored, killed = uint8(kernelResetEffectEFFECT_IGNORED), uint8(kernelResetEffectEFFECT_KILLED)
 	plain := e.DropReason == n.DropNotSpecified
 	switch {
 	case s.Alive && s.TimeWait:
-		e.State, e.TwSubstate, e.Socket = timeWait, s.State, uint8(kernelSocketKindSOCKET_TIMEWAIT)
+		e.State, e.TwSubstate, e.Socket, e.Effect = timeWait, s.State, uint8(kernelSocketKindSOCKET_TIMEWAIT), ignored
 		return 0
 	case s.Alive && s.Request:
-		e.State, e.Socket = s.State, uint8(kernelSocketKindSOCKET_REQUEST)
+		e.State, e.Socket, e.Effect = s.State, uint8(kernelSocketKindSOCKET_REQUEST), ignored
 		return 0
 	case s.Alive:
-	case s.Listener && plain && !n.PlacesOnly:
+		e.Effect = ignored
+	case s.Listener && plain && !s.Was && (!n.PlacesOnly || n.NobodyTold):
 		// tcp_v4_rcv drops without a reason for requests and TIME_WAIT entries
-		// only, and those that a RST ends are told (hook timewait).
+		// only, and those that a RST ends are told (hook timewait). Where it has no
+		// reasons at all, what met no socket is told (hooks answers), and what
+		// something dropped before TCP had a connection, which is still there or
+		// has left a tombstone.
+		e.Effect = killed
 	case s.Listener && n.DropReasons[e.DropReason] == "TCP_RESET":
 		// the listener's own, or a connection's that is gone by now
-	case s.Listener:
-		return 0 // a request, or nothing at all: this kernel does not tell
 	default:
-		if n.PlacesOnly && plain && !has(e, kernelResetFlagsRESET_TOMBSTONE) {
-			e.DropReason, e.Effect = noSocketDrop, uint8(kernelResetEffectEFFECT_IGNORED)
-		}
 		return 0
 	}
 	e.State, e.Socket = s.State, uint8(kernelSocketKindSOCKET_FULL)
@@ -50,7 +54,9 @@ func (n *Names) SetRefuser(e *ResetEvent, s Refuser) (cookie uint64) {
 }
 
 // Challenged writes that the RST met a request that lived on.
-func Challenged(e *ResetEvent) { e.Socket = uint8(kernelSocketKindSOCKET_REQUEST) }
+func Challenged(e *ResetEvent) {
+	e.Socket, e.Effect = uint8(kernelSocketKindSOCKET_REQUEST), uint8(kernelResetEffectEFFECT_IGNORED)
+}
 
 // timeWait is TCP_TIME_WAIT (include/net/tcp_states.h, ABI).
 const timeWait = 6
