@@ -168,6 +168,8 @@ struct closer_event {
 	__u32 exiting DOC("1: the process was exiting");
 	__u64 time_ns DOC("boot-clock time, ns");
 	__u64 cookie DOC("socket cookie");
+	__u32 netns DOC("RECORD_PROCESS: inode number of the network namespace of its socket");
+	__u32 pad DOC("zero");
 	struct owner owner DOC("the process");
 };
 

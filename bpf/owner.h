@@ -110,7 +110,7 @@ static __always_inline bool onlooker(struct task_struct *task)
 	return false;
 }
 
-static __always_inline void announce(struct owner *o)
+static __always_inline void announce(struct owner *o, u32 netns)
 {
 	struct process_key key = { .start_ns = o->start_ns, .tgid = o->tgid };
 	struct closer_event *e;
@@ -129,6 +129,7 @@ static __always_inline void announce(struct owner *o)
 		return;
 	__builtin_memset(e, 0, sizeof(*e));
 	e->kind = RECORD_PROCESS;
+	e->netns = netns;
 	e->time_ns = bpf_ktime_get_boot_ns();
 	e->owner = *o;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);

@@ -422,7 +422,7 @@ static __always_inline void learn(struct sock *sk, u8 how)
 	s->active = how == OWNER_CONNECT;
 	s->passive = 0;
 	s->doubt = 0;
-	announce(&s->owner);
+	announce(&s->owner, sk->__sk_common.skc_net.net->ns.inum);
 }
 
 /* relearn notes who ends the connection, where a task does. After a half-close

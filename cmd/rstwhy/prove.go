@@ -169,7 +169,7 @@ func (p *proof) run(ctx context.Context) (err error) {
 	defer stopTrace()
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- pipeline.Live(traceCtx, pipeline.Options{
+		ended <- pipeline.Live(traceCtx, pipeline.Options{Thorough: true,
 			Filter: proofFilter(), NoProbe: true, Rate: proveRate, Firewall: p.kernel.CanReject(), Sinks: []sink.Sink{p}, Host: hostName(), Log: zerolog.Nop(),
 			Ready: func() error { close(ready); return nil },
 		})

@@ -94,13 +94,14 @@ type use struct {
 	at time.Time
 }
 
-// NewAsker starts the two workers; Close ends them.
-func NewAsker(spaces *Spaces) *Asker {
+// NewAsker starts the two workers; Close ends them. A thorough one may spend as
+// much as its questions need.
+func NewAsker(spaces *Spaces, thorough bool) *Asker {
 	a := &Asker{
 		spaces: spaces, modules: NewModules(),
 		survivors: make(chan *Question, waiting), nats: make(chan *Question, waiting),
 		limit: [2]*rate.Limiter{rate.NewLimiter(perSecond, burst), rate.NewLimiter(perSecond, burst)},
-		inUse: map[uint32]use{},
+		inUse: map[uint32]use{}, dumps: credit{unbounded: thorough}, seeks: credit{unbounded: thorough},
 	}
 	a.own, _ = Own()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -254,9 +255,10 @@ func (a *Asker) uses(netns uint32) bool {
 // credit bounds dumps, and searches for namespaces, to 1 % of one core each: time earns it, each one spends its
 // CPU time. One worker uses it.
 type credit struct {
-	left   time.Duration
-	earned time.Time
-	spent  int // dumps made
+	left      time.Duration
+	earned    time.Time
+	spent     int // dumps made
+	unbounded bool
 }
 
 // creditMax is the most that a quiet time can save up.
@@ -270,7 +272,7 @@ func (c *credit) take() bool {
 		c.left = min(c.left+now.Sub(c.earned)/100, creditMax)
 	}
 	c.earned = now
-	return c.left > 0
+	return c.left > 0 || c.unbounded
 }
 
 func (c *credit) spend(d time.Duration) {

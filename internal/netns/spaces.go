@@ -39,6 +39,7 @@ type Spaces struct {
 
 	mu       sync.Mutex
 	spaces   map[uint32]*space
+	hints    map[uint32]uint32 // a process that had a socket in the namespace
 	next     int    // where the next scan of /proc begins
 	scanned  bool   // a first scan was made
 	complete bool   // and saw every process
@@ -47,7 +48,7 @@ type Spaces struct {
 
 // NewSpaces knows no namespace until Scan or Note.
 func NewSpaces() *Spaces {
-	return &Spaces{proc: "/proc", names: boundNames, spaces: map[uint32]*space{}}
+	return &Spaces{proc: "/proc", names: boundNames, spaces: map[uint32]*space{}, hints: map[uint32]uint32{}}
 }
 
 // Note remembers that a process was in a namespace. Enter checks it again.
@@ -128,14 +129,35 @@ func (s *Spaces) Scan() {
 // Seek looks for a way into one namespace that is younger than the last scan,
 // among the processes that are likely the youngest. It tells whether there is one.
 func (s *Spaces) Seek(netns uint32) bool {
+	s.mu.Lock()
+	hint := s.hints[netns]
+	s.mu.Unlock()
+	leads := func(pid uint32) bool {
+		n, err := inode(s.path(pid))
+		return err == nil && n == netns
+	}
+	if hint != 0 && leads(hint) {
+		s.Note(netns, hint)
+		return true
+	}
 	pids := s.pids()
-	for i := len(pids) - 1; i >= max(0, len(pids)-pidsPerSeek); i-- {
-		if n, err := inode(s.path(pids[i])); err == nil && n == netns {
-			s.Note(netns, pids[i])
+	for _, pid := range slices.Backward(pids[max(0, len(pids)-pidsPerSeek):]) {
+		if leads(pid) {
+			s.Note(netns, pid)
 			return true
 		}
 	}
 	return false
+}
+
+// Hint remembers a process that had a socket in a namespace, for Seek.
+func (s *Spaces) Hint(netns, pid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.hints) >= spacesMax {
+		clear(s.hints)
+	}
+	s.hints[netns] = pid
 }
 
 func (s *Spaces) bound(first bool) {

@@ -40,8 +40,8 @@ type asked struct {
 	overtaken bool   // a later RST met the same request, so this one had not killed it
 }
 
-func newAsks(spaces *netns.Spaces) asks {
-	return asks{asker: netns.NewAsker(spaces), spaces: spaces, open: map[connection]*pending{}}
+func newAsks(spaces *netns.Spaces, thorough bool) asks {
+	return asks{asker: netns.NewAsker(spaces, thorough), spaces: spaces, open: map[connection]*pending{}}
 }
 
 func (a *asks) close() {
@@ -158,27 +158,50 @@ func (a *asks) forget(p *pending) {
 
 // identify writes into the record which socket refused a RST, where the kernel did
 // not tell and an answer has come, and lets the record wait for a walk that names
-// the socket's holder.
-func (s *session) identify(p *pending, now uint64) {
-	if p.ask == nil || p.identified || !s.names.Untold(&p.raw) {
+// the socket's holder. last: no answer will come any more.
+func (s *session) identify(p *pending, now uint64, last bool) {
+	if p.identified || !s.names.Untold(&p.raw) {
 		return
 	}
-	survival, answered := p.ask.survivor.Survival()
-	if !answered || p.ask.survivor == nil && !p.ask.overtaken {
+	var question *netns.Question
+	if p.ask != nil {
+		question = p.ask.survivor
+	}
+	survival, answered := question.Survival()
+	if !last && (question == nil || !answered) {
 		return
 	}
 	p.identified = true
-	switch found := p.ask.survivor.Socket(); {
-	case p.ask.overtaken:
+	switch found := question.Socket(); {
+	case p.ask != nil && p.ask.overtaken:
 		probe.Challenged(&p.raw)
+	case survival != netns.Alive && s.ended(p):
 	case survival != netns.NotKnown:
-		_, was := s.live.Tombstone(&p.raw)
 		p.sought = s.names.SetRefuser(&p.raw, probe.Refuser{
-			Was: was, Alive: survival == netns.Alive, Listener: survival == netns.Gone && found.Listener(),
+			Alive: survival == netns.Alive, Listener: survival == netns.Gone && found.Listener(),
 			State: found.State, TimeWait: found.TimeWait, Request: found.Request, Cookie: found.Cookie,
 		})
 	}
-	if p.sought != 0 && s.walks.possible && !s.opts.NoNames {
+	if p.sought != 0 && s.walks.possible && !s.opts.NoNames && !last {
 		p.until = max(p.until, now+holdSought)
 	}
+}
+
+// ended looks for the connection that refused the RST among those that ended soon
+// after it: by a RST that was accepted, or by a process that left a tombstone.
+func (s *session) ended(p *pending) bool {
+	for _, later := range s.queue {
+		if probe.EndedLater(&p.raw, &later.raw) {
+			probe.SetEnded(&p.raw, later.raw.State, &later.raw.Owner, later.raw.How)
+			p.stored = s.complete(&p.raw.Owner)
+			return true
+		}
+	}
+	t, ok := s.live.Tombstone(&p.raw)
+	if !ok || t.GoneNs < p.raw.TimeNs {
+		return false
+	}
+	probe.SetEnded(&p.raw, t.LeftState, &t.Owner, t.How)
+	p.stored = s.complete(&p.raw.Owner)
+	return true
 }

@@ -178,6 +178,7 @@ func anySame(list []probe.Owner, o *probe.Owner) bool {
 // each walk spends its CPU time.
 type walks struct {
 	possible bool
+	thorough bool // unbounded
 	credit   time.Duration
 	earned   uint64 // boot-clock ns up to which credit was given
 	log      zerolog.Logger
@@ -192,7 +193,7 @@ func (w *walks) allowed(now uint64) bool {
 	}
 	w.credit = min(w.credit+time.Duration((now-w.earned)/100), walkCredit)
 	w.earned = now
-	return w.possible && w.credit > 0
+	return w.possible && (w.credit > 0 || w.thorough)
 }
 
 // walk asks the kernel once for all doubtful records that need it: shared and
@@ -269,7 +270,7 @@ func (s *session) seek() (seeking []*pending) {
 func (s *session) identifyAll(now uint64) {
 	for _, p := range s.queue {
 		if p.ask != nil && p.ask.survivor != nil {
-			s.identify(p, now)
+			s.identify(p, now, false)
 		}
 	}
 }

@@ -129,7 +129,7 @@ func (s *session) settle(p *pending) *Resolution {
 		s.exhume(p)
 	}
 	s.asks.settle(p, &s.names)
-	s.identify(p, 0)
+	s.identify(p, 0, true)
 	res.Raw = p.raw
 	s.attribute(p, res)
 	s.outside(p, res)

@@ -43,6 +43,8 @@ type kernelCloserEvent struct {
 	Exiting uint32
 	TimeNs  uint64
 	Cookie  uint64
+	Netns   uint32
+	Pad     uint32
 	Owner   kernelOwner
 }
 

@@ -15,7 +15,6 @@ func (n *Names) Untold(e *ResetEvent) bool {
 type Refuser struct {
 	Alive    bool  // the connection, its request, or its TIME_WAIT entry
 	Listener bool  // it is gone, and the port listens
-	Was      bool  // it is gone, and was there
 	State    uint8 // of a TIME_WAIT entry its substate
 	TimeWait bool
 	Request  bool
@@ -37,7 +36,7 @@ func (n *Names) SetRefuser(e *ResetEvent, s Refuser) (cookie uint64) {
 		return 0
 	case s.Alive:
 		e.Effect = ignored
-	case s.Listener && plain && !s.Was && (!n.PlacesOnly || n.NobodyTold):
+	case s.Listener && plain && (!n.PlacesOnly || n.NobodyTold):
 		// tcp_v4_rcv drops without a reason for requests and TIME_WAIT entries
 		// only, and those that a RST ends are told (hook timewait). Where it has no
 		// reasons at all, what met no socket is told (hooks answers), and what
@@ -51,6 +50,19 @@ func (n *Names) SetRefuser(e *ResetEvent, s Refuser) (cookie uint64) {
 	}
 	e.State, e.Socket = s.State, uint8(kernelSocketKindSOCKET_FULL)
 	return s.Cookie
+}
+
+// EndedLater tells that an accepted RST ended the connection after the RST e.
+func EndedLater(e, later *ResetEvent) bool {
+	return kernelResetHook(later.Hook) == kernelResetHookHOOK_RECEIVE && later.TimeNs >= e.TimeNs && later.Netns == e.Netns &&
+		later.LocalPort == e.LocalPort && later.PeerPort == e.PeerPort && later.LocalAddr == e.LocalAddr && later.PeerAddr == e.PeerAddr
+}
+
+// SetEnded writes that the RST met a connection that ended only later: its state
+// then, and its owner.
+func SetEnded(e *ResetEvent, state uint8, o *Owner, how uint8) {
+	e.State, e.Socket, e.Effect = state, uint8(kernelSocketKindSOCKET_FULL), uint8(kernelResetEffectEFFECT_IGNORED)
+	e.Owner, e.How = *o, how
 }
 
 // Challenged writes that the RST met a request that lived on.
