@@ -40,10 +40,10 @@ type Spaces struct {
 	mu       sync.Mutex
 	spaces   map[uint32]*space
 	hints    map[uint32]uint32 // a process that had a socket in the namespace
-	next     int    // where the next scan of /proc begins
-	scanned  bool   // a first scan was made
-	complete bool   // and saw every process
-	born     uint64 // the youngest process start of the first scan, in clock ticks since boot
+	next     int               // where the next scan of /proc begins
+	scanned  bool              // a first scan was made
+	complete bool              // and saw every process
+	born     uint64            // the youngest process start of the first scan, in clock ticks since boot
 }
 
 // NewSpaces knows no namespace until Scan or Note.

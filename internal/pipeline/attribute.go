@@ -149,6 +149,9 @@ func (s *session) byHolders(p *pending, res *Resolution) {
 
 // bySought: a walk told who holds the socket that refused the RST, and still does.
 func (s *session) bySought(p *pending, res *Resolution) {
+	if len(p.holders) == 0 && s.ended(p) { // between the answer and the walk
+		res.Raw, res.Owner, res.Source = p.raw, p.stored, probe.Source(&p.raw)
+	}
 	if len(p.holders) == 0 || !allSame(p.holders) || bornAfter(&p.holders[0], &p.raw) {
 		return
 	}
