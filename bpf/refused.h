@@ -155,7 +155,7 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 		if (typed)
 			tp = bpf_skc_to_tcp_sock(typed);
 		if (tp && typed)
-			s = stored(typed);
+			s = stored_at(typed, rx);
 		/* another protocol's socket: a raw socket that got a copy */
 		if (!tp && state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV)
 			return 0;

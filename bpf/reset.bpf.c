@@ -145,7 +145,7 @@ static __always_inline int sent(struct sock *typed, u64 address, struct tcp_sock
 				u16 reason, struct busy *cpu, struct counters *c, u32 extra)
 {
 	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
-	struct sock_owner *s = stored_of_orphan(typed);
+	struct sock_owner *s = stored_of_orphan(typed, address);
 	struct segment seg = {};
 	struct tuple t = {};
 	struct reset_event *e;
@@ -165,7 +165,7 @@ static __always_inline int sent(struct sock *typed, u64 address, struct tcp_sock
 	}
 	/* the kernel never answers a RST with a RST */
 	joins = skb && state == TCP_CLOSE;
-	if (joins && cpu->counted_sk == (u64)typed)
+	if (joins && cpu->counted_sk == address)
 		uncount(cpu, c, s);
 	if (!admit(c, &t, HOOK_SEND, joins))
 		return 0;
@@ -186,7 +186,7 @@ static __always_inline int sent(struct sock *typed, u64 address, struct tcp_sock
 	/* an answer from the listener may be about a connection that is gone */
 	if (state == TCP_LISTEN && seg.flags & FLAG_ACK)
 		from_tombstone(e, &t);
-	finish(d, HOOK_SEND, c, cpu, s, joins && cpu->told_sk == (u64)typed ? TELL : TELL_IF_ROOM);
+	finish(d, HOOK_SEND, c, cpu, s, joins && cpu->told_sk == address ? TELL : TELL_IF_ROOM);
 	return 0;
 }
 
@@ -800,7 +800,7 @@ int address__task_file(struct bpf_iter__task_file *ctx)
 	h.owner.uid = task->real_cred->uid.val;
 	h.owner.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
 	bpf_probe_read_kernel(h.owner.comm, sizeof(h.owner.comm), leader->comm);
-	s = by_address(sk);
+	s = by_address((u64)sk);
 	was = s != NULL;
 	if (!was && h.state == TCP_CLOSE && !BPF_CORE_READ(sk, sk_shutdown))
 		return 0;

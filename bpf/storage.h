@@ -6,35 +6,38 @@
 #ifndef RSTWHY_STORAGE_H
 #define RSTWHY_STORAGE_H
 
-static __always_inline struct sock_owner *last_by_address(struct sock *sk)
+static __always_inline struct sock_owner *last_by_address(u64 address)
 {
-	u64 key = (u64)sk;
-
-	return bpf_map_lookup_elem(&owners_by_address, &key);
+	return bpf_map_lookup_elem(&owners_by_address, &address);
 }
 
-static __always_inline struct sock_owner *by_address(struct sock *sk)
+static __always_inline struct sock_owner *by_address(u64 address)
 {
-	struct sock_owner *s = last_by_address(sk);
+	struct sock_owner *s = last_by_address(address);
 
 	return s && !s->gone ? s : NULL;
 }
 
-/* stored gives what is remembered of the socket, or NULL. */
-static __always_inline struct sock_owner *stored(struct sock *sk)
+/* stored_at gives what is remembered of the socket at this address, or NULL. */
+static __always_inline struct sock_owner *stored_at(struct sock *sk, u64 address)
 {
 	if (can_store)
 		return bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
-	return by_address(sk);
+	return by_address(address);
+}
+
+static __always_inline struct sock_owner *stored(struct sock *sk)
+{
+	return stored_at(sk, (u64)sk);
 }
 
 /* stored_of_orphan: an orphan's socket is destroyed before its last RST is sent
  * (tcp_done in tcp_rcv_state_process), and nothing else has its address yet. */
-static __always_inline struct sock_owner *stored_of_orphan(struct sock *sk)
+static __always_inline struct sock_owner *stored_of_orphan(struct sock *sk, u64 address)
 {
 	if (can_store)
 		return bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
-	return last_by_address(sk);
+	return last_by_address(address);
 }
 
 /* new_id numbers a socket. */
@@ -58,10 +61,10 @@ static __always_inline struct sock_owner *store(struct sock *sk)
 	if (can_store) {
 		s = bpf_sk_storage_get(&sock_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	} else {
-		s = by_address(sk);
+		s = by_address(key);
 		if (!s) {
 			bpf_map_update_elem(&owners_by_address, &key, &none, BPF_ANY);
-			s = by_address(sk);
+			s = by_address(key);
 		}
 	}
 	if (s && !can_ask_cookie && !s->id)
@@ -163,7 +166,7 @@ static __always_inline void forget(struct sock *sk)
 
 	if (can_store)
 		return;
-	s = last_by_address(sk);
+	s = last_by_address((u64)sk);
 	if (s)
 		s->gone = 1;
 }
