@@ -295,6 +295,8 @@ struct drop_place {
 	u32 reason;
 };
 #define DROP_PLACES 8
+#define DROP_ANYWHERE 3 /* internal/probe/places.go */
+#define DROP_UNPLACED 4
 const volatile struct drop_place drop_places[DROP_PLACES] = {};
 /* shutdown(2) on this architecture */
 const volatile u32 shutdown_call = 0;
