@@ -123,7 +123,11 @@ func (l *Live) request(opts Options) error {
 }
 
 func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, c Candidate) error {
-	if c.Args > 0 {
+	if c.Args > 0 && c.Kind != "tp_btf" {
+		if n := functionArgs(kernel, c.Target); n != c.Args {
+			return fmt.Errorf("function %s has %d arguments on this kernel, %d are needed", c.Target, n, c.Args)
+		}
+	} else if c.Args > 0 {
 		switch n := tracepointArgs(kernel, c.Target); {
 		case n < 0:
 			return fmt.Errorf("this kernel has no tracepoint %s", c.Target)
