@@ -21,7 +21,10 @@ export GOFLAGS := $(strip $(filter-out -buildvcs%,$(GOFLAGS)) -buildvcs=false)
 # From git where the tree is a repository of its own (and not merely unpacked
 # inside another one), else "unknown".
 VERSION = $(shell test -z "$$(git rev-parse --show-prefix 2>&1)" && git describe --tags --always --dirty || echo unknown)
-LDFLAGS = -s -w -X main.version=$(VERSION)
+# The commit and its date, not the build's: the same commit gives the same bytes.
+COMMIT  = $(shell test -z "$$(git rev-parse --show-prefix 2>&1)" && git rev-parse HEAD || echo unknown)
+DATE    = $(shell test -z "$$(git rev-parse --show-prefix 2>&1)" && TZ=UTC git log -1 --date=format-local:%FT%TZ --format=%cd || echo unknown)
+LDFLAGS = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.commitDate=$(DATE)
 
 # What `make generate` writes. One clang makes the BPF objects, named by the
 # go:generate line in internal/probe: another one may order the instructions
