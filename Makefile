@@ -133,6 +133,10 @@ bench: build ## measure events a second, cost in the kernel, and memory (as root
 	CGO_ENABLED=0 go test -c -trimpath -o bin/pipeline.test ./internal/pipeline
 	$(SUDO) bin/bench -rstwhy bin/rstwhy $(ARGS)
 
+.PHONY: release
+release: check-go ## make dist/ for amd64 and arm64: binaries, tar.gz, deb, rpm, SBOM, checksums
+	VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' deploy/release
+
 .PHONY: generate
 generate: check-go ## make the BPF objects (with clang-19) and docs/reference anew
 	$(call need,generate,$(GENERATE_TOOLS))
@@ -160,8 +164,9 @@ lint: check-go ## go vet, staticcheck, gofmt, go mod tidy, shellcheck
 		exit 1
 	fi
 	go mod tidy -diff
-	shellcheck .ci/run
+	go -C deploy/tools mod tidy -diff
+	shellcheck .ci/run deploy/release deploy/package-version deploy/*.sh
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin cover.out
+	rm -rf bin dist cover.out
