@@ -22,12 +22,12 @@ var (
 
 // buildInfo is what `rstwhy version` tells; a bug report begins with it.
 type buildInfo struct {
-	Version    string `json:"version"`
-	Commit     string `json:"commit"`
-	CommitDate string `json:"commit_date"`
-	Go         string `json:"go"`
-	OS         string `json:"os"`
-	Arch       string `json:"arch"`
+	Version    string       `json:"version"`
+	Commit     string       `json:"commit"`
+	CommitDate string       `json:"commit_date"`
+	Go         string       `json:"go"`
+	OS         string       `json:"os"`
+	Arch       string       `json:"arch"`
 	Record     recordLayout `json:"record"`
 }
 
