@@ -33,7 +33,7 @@ GENERATED := 'internal/probe/*_bpfel.*' 'internal/probe/*_bpfeb.*' docs/referenc
 
 # The tools that each target needs, as COMMAND-OR-FILE=PACKAGE; with A|B the
 # first package that the distribution has is taken.
-TEST_TOOLS     := javac=openjdk-17-jdk-headless|default-jdk-headless python3=python3 nft=nftables chromium=chromium|chromium-browser /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf=fonts-dejavu-core /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+TEST_TOOLS     := javac=openjdk-17-jdk-headless|default-jdk-headless python3=python3 nft=nftables chromium=chromium|chromium-browser /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf=fonts-dejavu-core /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring git=git mmdebstrap=mmdebstrap rpm=rpm strace=strace pkill=procps
 RACE_TOOLS     := gcc=gcc /usr/include/stdio.h=libc6-dev
 GENERATE_TOOLS := clang-19=clang-19 llvm-strip-19=llvm-19
 LINT_TOOLS     := shellcheck=shellcheck
