@@ -43,6 +43,9 @@ const importRule = `
 	event, probe, zk, diagnose, sink < gen
 	event, probe, lab < bench
 	event < lab
+
+	# tests only, which take Debian's mirror from the lab
+	lab < release
 `
 
 // outsideRule says which packages may use what is not of this module, where
