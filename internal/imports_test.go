@@ -43,6 +43,9 @@ const importRule = `
 	event, probe, zk, diagnose, sink < gen
 	event, probe, lab < bench
 	event < lab
+
+	# tests only, which take Debian's mirror from the lab
+	lab < release
 `
 
 // outsideRule says which packages may use what is not of this module, where
@@ -57,6 +60,9 @@ const outsideRule = `
 
 	# flags and verbs are the command's
 	github.com/spf13 < cmd/rstwhy, gen
+
+	# so is the service manager
+	github.com/coreos/go-systemd < cmd/rstwhy
 `
 
 // stdlibOnly are the packages that import neither this module nor any other.
