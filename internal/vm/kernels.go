@@ -65,8 +65,8 @@ type candidate struct {
 
 // offers finds the kernels of a series among names of packages. The cloud
 // flavour has all that the lab needs and a third of the size. Image packages hold
-// everything, until from 7.2 on the image is in linux-binary and its modules in
-// linux-modules.
+// everything, until from 7.2 on the image is in linux-binary, its modules in
+// linux-modules, and its configuration and lists in linux-base.
 func offers(names []string, series, suite, arch string) (all []candidate) {
 	image := regexp.MustCompile(`^linux-(image|binary)-(` + regexp.QuoteMeta(series) + `\.\S*)-cloud-` + arch + `(-unsigned)?$`)
 	for _, name := range names {
@@ -79,7 +79,11 @@ func offers(names []string, series, suite, arch string) (all []candidate) {
 		has := slices.Contains(names, modules)
 		switch {
 		case m[1] == "binary" && has:
-			all = append(all, candidate{suite, release, []string{name, modules}})
+			c := candidate{suite, release, []string{name, modules}}
+			if base := "linux-base-" + release; slices.Contains(names, base) {
+				c.packages = append(c.packages, base)
+			}
+			all = append(all, c)
 		case m[1] == "image" && !has && !slices.Contains(names, "linux-binary-"+release):
 			all = append(all, candidate{suite, release, []string{name}})
 		}
@@ -236,7 +240,11 @@ func (s store) download(ctx context.Context, a *aptState, c candidate, k kernel)
 	if _, err := k.image(); err != nil {
 		return err
 	}
-	_, err = k.modules()
+	dir, err := k.modules()
+	if err != nil {
+		return err
+	}
+	_, err = readModules(dir)
 	return err
 }
 

@@ -55,7 +55,7 @@ func machineFor(k kernel) machine {
 	// slab allocator then dies now and then: docs/decisions/0012-vm.md.
 	if strings.HasPrefix(k.series, "7") {
 		m.args = append(m.args, "max")
-		m.options = []string{"slab_debug=F"}
+		m.options = []string{"slab_debug=F", "hash_pointers=always"}
 	} else {
 		m.args = append(m.args, "max,-cx16")
 	}

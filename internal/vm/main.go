@@ -52,6 +52,7 @@ func main() {
 var commands = map[string]func(context.Context, []string) (int, error){
 	"kernels": runKernels,
 	"run":     runProgram,
+	"steps":   runSteps, // in the guest
 }
 
 func dispatch(ctx context.Context, args []string) (int, error) {
@@ -155,6 +156,7 @@ func runProgram(ctx context.Context, args []string) (int, error) {
 	memory := f.String("memory", "1G", "memory of the guest")
 	limit := f.Duration("timeout", 10*time.Minute, "end the guest after this time")
 	console := f.String("console", "", "keep the kernel's console in this `file`")
+	programs := f.Bool("programs", false, "put Debian's nft, bash and coreutils into the guest (fetched once)")
 	if err := f.Parse(args); err != nil {
 		return 2, err
 	}
@@ -173,6 +175,13 @@ func runProgram(ctx context.Context, args []string) (int, error) {
 	b.env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=dumb", "CI=true"}, env...)
 	for _, file := range files {
 		b.files = append(b.files, place(file))
+	}
+	if *programs {
+		dir, err := (store{*cache, os.Stderr}).programs(ctx, k.arch)
+		if err != nil {
+			return 1, err
+		}
+		b.files = append(b.files, placeAll(dir)...)
 	}
 	if st, err := os.Stat(b.args[0]); err == nil && st.Mode().IsRegular() && !slices.ContainsFunc(b.files, func(p placed) bool { return p.to == b.args[0] }) {
 		if err := checkProgram(b.args[0], k.arch); err != nil {
