@@ -25,20 +25,21 @@ type matrix struct {
 	build   string // directory of what is built
 	docs    string // directory of the results that are kept
 	ldflags string
-	only    string // of the suites: a regular expression of names; empty: all
+	only    string // part of the suites' names
 	limit   time.Duration
+	subset  bool
 	log     func(format string, args ...any)
 }
 
 func runMatrix(ctx context.Context, args []string) (int, error) {
 	f, cache := newFlags("matrix")
 	names := f.String("kernels", "", "only these, such as 5.10,6.12-arm64")
-	small := f.Bool("subset", false, "only what fits in about five minutes, for continuous integration; it says what it leaves out")
+	f.BoolVar(&m.subset, "subset", false, "only what fits in about five minutes, for continuous integration; it says what it leaves out")
 	write := f.Bool("write", false, "write docs/kernels.md and docs/kernels from what was seen, instead of comparing")
 	m := matrix{docs: "docs", log: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }}
 	f.StringVar(&m.build, "build", "bin/vm-guest", "`directory` for what is built")
 	f.StringVar(&m.ldflags, "ldflags", "-s -w", "for rstwhy")
-	f.StringVar(&m.only, "suites", "", "only test suites whose name contains this; none: -suites -")
+	f.StringVar(&m.only, "suites", "", "only the test suites whose `name` contains this; - is in none")
 	f.DurationVar(&m.limit, "timeout", 25*time.Minute, "end a guest after this time")
 	if err := f.Parse(args); err != nil {
 		return 2, err
@@ -50,7 +51,7 @@ func runMatrix(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 2, err
 	}
-	if *small && *names == "" {
+	if m.subset && *names == "" {
 		*names = strings.Join(subset, ",")
 	}
 	if m.chosen, err = choose(*names, ""); err != nil {
@@ -59,7 +60,12 @@ func runMatrix(ctx context.Context, args []string) (int, error) {
 	m.store = store{*cache, os.Stderr}
 	for _, c := range all {
 		if !slices.ContainsFunc(m.chosen, func(x choice) bool { return x.String() == c.String() }) {
-			m.log("left out: %s (make test-vm boots all)", c)
+			m.log("left out: kernel %s (make test-vm boots all)", c)
+		}
+	}
+	for _, s := range suites {
+		if !m.wants(s) {
+			m.log("left out: the tests %s (make test-vm runs all)", s.name)
 		}
 	}
 	return m.run(ctx, *write)
@@ -149,7 +155,9 @@ func (m *matrix) make(ctx context.Context, arch string) (*artefacts, error) {
 	return a, nil
 }
 
-func (m *matrix) wants(s suite) bool { return strings.Contains(s.name, m.only) }
+func (m *matrix) wants(s suite) bool {
+	return strings.Contains(s.name, m.only) && !(m.subset && s.long)
+}
 
 func goBuild(ctx context.Context, arch string, args ...string) error {
 	c := exec.CommandContext(ctx, "go", args...)
