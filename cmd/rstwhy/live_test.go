@@ -49,6 +49,7 @@ type live struct {
 	seed     uint64
 	random   *rand.Rand
 	firewall bool
+	limits   map[string]bool // of this kernel, by id
 	mu       sync.Mutex
 	truths   []lab.Truth
 }
@@ -74,6 +75,7 @@ func TestLive(t *testing.T) {
 	const tries = 3
 	for try := 1; ; try++ {
 		s := &live{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, uint64(try))), firewall: os.Getenv("RSTWHY_LIVE_FIREWALL") == "1"}
+		s.limits = kernelLimits(t, binary)
 		if s.session(binary, try < tries) {
 			return
 		}
