@@ -33,10 +33,10 @@ type matrix struct {
 
 func runMatrix(ctx context.Context, args []string) (int, error) {
 	f, cache := newFlags("matrix")
+	m := matrix{docs: "docs", log: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }}
 	names := f.String("kernels", "", "only these, such as 5.10,6.12-arm64")
 	f.BoolVar(&m.subset, "subset", false, "only what fits in about five minutes, for continuous integration; it says what it leaves out")
 	write := f.Bool("write", false, "write docs/kernels.md and docs/kernels from what was seen, instead of comparing")
-	m := matrix{docs: "docs", log: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }}
 	f.StringVar(&m.build, "build", "bin/vm-guest", "`directory` for what is built")
 	f.StringVar(&m.ldflags, "ldflags", "-s -w", "for rstwhy")
 	f.StringVar(&m.only, "suites", "", "only the test suites whose `name` contains this; - is in none")

@@ -35,9 +35,14 @@ type hook struct {
 	Name     string `json:"name"`
 	Attached bool   `json:"attached"`
 	Required bool   `json:"required,omitempty"`
+	Needless bool   `json:"needless,omitempty"` // others tell the same on this kernel
 	Flag     string `json:"flag,omitempty"`
 	Without  string `json:"without,omitempty"`
 	Why      string `json:"why,omitempty"`
+	Limits   []struct {
+		ID   string `json:"id"`
+		Lost string `json:"lost"`
+	} `json:"limits,omitempty"` // what it cannot tell on this kernel
 }
 
 // verdict is what check --prove found about one cause.
@@ -54,7 +59,8 @@ const (
 	outcomeRight      = "right"
 	outcomeWrong      = "wrong"
 	outcomeLost       = "lost"
-	outcomeCannot     = "cannot" // be provoked in the guest
+	outcomeInvisible  = "invisible" // the kernel shows nothing of it: a loss that check names
+	outcomeCannot     = "cannot"    // be provoked in the guest
 	outcomeUnfinished = "not finished"
 )
 
@@ -73,7 +79,7 @@ func (r *result) name() string { return r.Series + "-" + r.Arch }
 func (r *result) failures() []error {
 	all := slices.Clone(r.trouble)
 	for _, c := range r.Causes {
-		if c.Outcome != outcomeRight && c.Outcome != outcomeCannot {
+		if c.Outcome != outcomeRight && c.Outcome != outcomeInvisible && c.Outcome != outcomeCannot {
 			all = append(all, fmt.Errorf("%s: %s %s is %s: %s", r.name(), c.Direction, c.Cause, c.Outcome, strings.Join(c.Why, "; ")))
 		}
 	}
@@ -161,6 +167,8 @@ func (r *result) readProof(text string) error {
 		switch {
 		case row.Result == "pass":
 			v.Outcome, v.Why = outcomeRight, nil
+		case row.Result == "not-visible":
+			v.Outcome = outcomeInvisible
 		case row.Result == "not-provable":
 			v.Outcome = outcomeCannot
 		case row.Result == "not-finished":
