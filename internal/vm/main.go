@@ -180,14 +180,17 @@ func runProgram(ctx context.Context, args []string) (int, error) {
 	for _, file := range files {
 		b.files = append(b.files, place(file))
 	}
+	inGuest := false
 	if *programs {
 		dir, err := (store{*cache, os.Stderr}).programs(ctx, k.arch)
 		if err != nil {
 			return 1, err
 		}
 		b.files = append(b.files, placeAll(dir)...)
+		_, err = os.Lstat(filepath.Join(dir, b.args[0]))
+		inGuest = err == nil
 	}
-	if st, err := os.Stat(b.args[0]); err == nil && st.Mode().IsRegular() && !slices.ContainsFunc(b.files, func(p placed) bool { return p.to == b.args[0] }) {
+	if st, err := os.Stat(b.args[0]); err == nil && !inGuest && st.Mode().IsRegular() && !slices.ContainsFunc(b.files, func(p placed) bool { return p.to == b.args[0] }) {
 		if err := checkProgram(b.args[0], k.arch); err != nil {
 			return 2, err
 		}

@@ -47,6 +47,14 @@ reasons are below.
 	writeGrid(&b, grid(results, causes))
 	writeReasons(&b, results)
 	b.WriteString(`
+## Run again
+What fails is run again, twice at most: an emulated machine misses deadlines, of the
+scenarios' and of rstwhy's. What a kernel makes wrong is wrong each time. These failed
+once and did not later.
+
+`)
+	writeAgain(&b, results)
+	b.WriteString(`
 ## Hooks
 *off*: only with a flag of ` + "`rstwhy trace`" + `. *needless*: others tell the same on this kernel.
 *limited*: attached, and this kernel does not tell it everything. What is lost with a
@@ -111,6 +119,19 @@ func writeReasons(b *strings.Builder, results []result) {
 		}
 	}
 	n.write(b, len(results))
+}
+
+func writeAgain(b *strings.Builder, results []result) {
+	found := false
+	for _, r := range results {
+		for _, a := range r.Again {
+			found = true
+			fmt.Fprintf(b, "- %s: %s\n", r.name(), plain(a))
+		}
+	}
+	if !found {
+		b.WriteString("Nothing.\n")
+	}
 }
 
 func writeMissing(b *strings.Builder, results []result) {

@@ -86,6 +86,40 @@ func TestResultFailures(t *testing.T) {
 	}
 }
 
+// TestRunAgain: a failure that does not come again is told, and is none; one that
+// comes each time is one.
+func TestRunAgain(t *testing.T) {
+	proof := func(rows ...string) *outcome {
+		var all []outcome
+		for _, row := range rows {
+			all = append(all, outcome{Name: stepProve, Kept: map[string]string{proveJSON: `{"rows":[` + row + `]}`}})
+		}
+		last := all[len(all)-1]
+		last.Earlier = all[:len(all)-1]
+		return &last
+	}
+	for _, tt := range []struct {
+		name     string
+		o        *outcome
+		failures int
+		again    int
+	}{
+		{"right at once", proof(rowRight), 0, 0},
+		{"right later", proof(rowLost, rowWrong+","+rowCannot, rowRight), 0, 1},
+		{"another one fails later", proof(rowWrong, rowRight+","+rowBroken), 1, 1},
+		{"a scenario broke once", proof(rowRight+","+rowBroken, rowRight), 0, 1},
+		{"wrong each time", proof(rowWrong, rowWrong, rowLost), 1, 0},
+	} {
+		var r result
+		if err := r.readProofs(tt.o); err != nil {
+			t.Fatal(err)
+		}
+		if f := r.failures(); len(f) != tt.failures || len(r.Again) != tt.again {
+			t.Errorf("%s: failures %v, again %q", tt.name, f, r.Again)
+		}
+	}
+}
+
 func TestResultCutOff(t *testing.T) {
 	steps, text := guestOutput(t, rowRight)
 	if _, err := readResult(kernel{}, 0, append(steps, step{Name: "test lab"}), text); err == nil || !strings.Contains(err.Error(), `before the step "test lab"`) {
