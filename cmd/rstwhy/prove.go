@@ -121,14 +121,20 @@ func (p *proof) Summary(*event.Summary) error { return nil }
 func (p *proof) Flush() error                 { return nil }
 func (p *proof) Close() error                 { return nil }
 
-func runProve(ctx context.Context, w io.Writer, output string) error {
+// proveOptions are the hidden flags.
+type proveOptions struct {
+	time time.Duration // for all scenarios
+	json string        // file that gets the report as JSON too
+}
+
+func runProve(ctx context.Context, w io.Writer, output string, o proveOptions) error {
 	if ctx == nil {
 		ctx = context.Background()
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	started := time.Now()
-	p := newProof(proveTime)
+	p := newProof(o.time)
 	if err := p.run(ctx); err != nil {
 		return withCapabilities(err)
 	}
@@ -136,6 +142,11 @@ func runProve(ctx context.Context, w io.Writer, output string) error {
 	rep.DurationMS = time.Since(started).Milliseconds()
 	if err := rep.print(w, output); err != nil {
 		return fmt.Errorf("write report: %w", err)
+	}
+	if o.json != "" {
+		if err := rep.save(o.json); err != nil {
+			return fmt.Errorf("write report: %w", err)
+		}
 	}
 	return rep.err()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -202,6 +203,18 @@ func (r *proveReport) err() error {
 		return silently{errUnfinished}
 	}
 	return nil
+}
+
+func (r *proveReport) save(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := r.print(f, "json"); err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func (r *proveReport) print(w io.Writer, output string) error {
