@@ -100,7 +100,7 @@ func (s *session) other(p *pending, res *Resolution, now uint64) {
 	}
 	// A refused connection leaves no entry behind that could be asked for; the
 	// end that answered the SYN saw it (KERNEL.md 9c).
-	if nat != nil && t.at.netns == p.raw.Netns && probe.NATOpen(&p.raw) {
+	if nat != nil && t.at.netns == p.raw.Netns && s.names.NATOpen(&p.raw) {
 		probe.SetNAT(&p.raw, nat)
 		res.Raw = p.raw
 	}

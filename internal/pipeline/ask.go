@@ -71,7 +71,7 @@ func (a *asks) ask(p *pending, names *probe.Names) {
 	if a.asker == nil {
 		return
 	}
-	open, nat := probe.EffectOpen(&p.raw) || names.Untold(&p.raw), probe.NATOpen(&p.raw)
+	open, nat := probe.EffectOpen(&p.raw) || names.Untold(&p.raw), names.NATOpen(&p.raw)
 	if !open && !nat {
 		return
 	}

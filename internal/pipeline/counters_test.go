@@ -202,11 +202,11 @@ func TestOthersNamespaceNotAsked(t *testing.T) {
 // has it.
 func TestNATKept(t *testing.T) {
 	e := rawReset(1)
-	if probe.NATOpen(&e) {
+	if new(probe.Names).NATOpen(&e) {
 		t.Error("a record of no hook asks")
 	}
 	e.Hook = 1
-	if !probe.NATOpen(&e) {
+	if !new(probe.Names).NATOpen(&e) {
 		t.Fatal("a full socket does not ask")
 	}
 	local, peer := probe.Ends(&e)
@@ -217,7 +217,7 @@ func TestNATKept(t *testing.T) {
 	probe.SetNAT(&e, &want)
 	names := testNames()
 	r, err := names.Reset(&e, probe.Clock{})
-	if err != nil || r.NAT == nil || *r.NAT != want || probe.NATOpen(&e) {
+	if err != nil || r.NAT == nil || *r.NAT != want || new(probe.Names).NATOpen(&e) {
 		t.Errorf("%+v, %v", r.NAT, err)
 	}
 }

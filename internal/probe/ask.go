@@ -23,10 +23,18 @@ func SetEffect(e *ResetEvent, killed bool) {
 
 // NATOpen tells that the record cannot say what conntrack translated: where a
 // full socket is concerned, the segment has lost its entry by then, or there is
-// none (net/ipv4/ip_input.c: ip_local_deliver_finish resets it).
-func NATOpen(e *ResetEvent) bool {
-	return e.Socket == uint8(kernelSocketKindSOCKET_FULL) && !has(e, kernelResetFlagsRESET_NAT) &&
-		(e.Hook == uint8(kernelResetHookHOOK_SEND) || e.Hook == uint8(kernelResetHookHOOK_RECEIVE))
+// none (net/ipv4/ip_input.c: ip_local_deliver_finish resets it). Older kernels take
+// it from every IPv6 segment before TCP has it (5.10, net/ipv6/ip6_input.c:
+// ip6_protocol_deliver_rcu).
+func (n *Names) NATOpen(e *ResetEvent) bool {
+	sent := e.Hook == uint8(kernelResetHookHOOK_SEND)
+	switch {
+	case has(e, kernelResetFlagsRESET_NAT):
+		return false
+	case e.Socket == uint8(kernelSocketKindSOCKET_FULL):
+		return sent || e.Hook == uint8(kernelResetHookHOOK_RECEIVE)
+	}
+	return n.Answers && sent && !netip.AddrFrom16(e.LocalAddr).Is4In6()
 }
 
 // SetNAT writes a translation into the record, as the kernel side would have.

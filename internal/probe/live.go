@@ -99,6 +99,7 @@ func Open(opts Options) (*Live, error) {
 		return nil, err
 	}
 	err = l.attachAll(spec, kernel, opts)
+	l.names.Answers = l.servedBy("answers-ipv6") != ""
 	l.names.NobodyTold = l.names.PlacesOnly && l.servedBy("answers-ipv4") != "" && l.servedBy("answers-ipv6") != "" && l.servedBy("timewait") != ""
 	l.expectLate(kernel, time.Now())
 	if err != nil {

@@ -22,6 +22,7 @@ type Names struct {
 	// no socket is told apart all the same.
 	PlacesOnly bool   `json:"places_only,omitempty"`
 	NobodyTold bool   `json:"nobody_told,omitempty"`
+	Answers    bool   `json:"-"`  // the hooks of answers are in use
 	HZ         uint32 `json:"hz"` // timer ticks a second; 0 where unknown
 }
 
