@@ -206,7 +206,8 @@ func (r *result) readProof(o *outcome, last bool) error {
 	return nil
 }
 
-// add keeps the better verdict of two about a cause.
+// add keeps the better verdict of two about a cause: an emulated CPU may be too
+// slow once. A process that had nothing to do with it was named wrongly all the same.
 func (r *result) add(v verdict) {
 	i := slices.IndexFunc(r.Causes, func(c verdict) bool { return c.Direction == v.Direction && c.Cause == v.Cause })
 	if i < 0 {
@@ -214,7 +215,10 @@ func (r *result) add(v verdict) {
 		return
 	}
 	was := r.Causes[i]
-	if was.bad() || !v.bad() {
+	if was.falsehood() {
+		return
+	}
+	if was.bad() || !v.bad() || v.falsehood() {
 		r.Causes[i] = v
 	}
 	for _, bad := range []verdict{was, v} {
@@ -222,6 +226,12 @@ func (r *result) add(v verdict) {
 			r.Again = append(r.Again, fmt.Sprintf("%s %s was %s: %s", bad.Direction, bad.Cause, bad.Outcome, strings.Join(bad.Why, "; ")))
 		}
 	}
+}
+
+// falsehood tells that a process was named that it was not (lab.WrongOwner, or a
+// wrong actor).
+func (v verdict) falsehood() bool {
+	return slices.ContainsFunc(v.Why, func(why string) bool { return strings.Contains(why, "WRONG") })
 }
 
 func (v verdict) bad() bool {

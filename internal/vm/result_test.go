@@ -108,6 +108,7 @@ func TestRunAgain(t *testing.T) {
 		{"right later", proof(rowLost, rowWrong+","+rowCannot, rowRight), 0, 1},
 		{"another one fails later", proof(rowWrong, rowRight+","+rowBroken), 1, 1},
 		{"a scenario broke once", proof(rowRight+","+rowBroken, rowRight), 0, 1},
+		{"a wrong process, once", proof(strings.Replace(rowWrong, `"why":[`, `"why":["x: WRONG OWNER 1 a, not [2]b",`, 1), rowRight), 1, 0},
 		{"wrong each time", proof(rowWrong, rowWrong, rowLost), 1, 0},
 	} {
 		var r result
