@@ -30,6 +30,9 @@ const importRule = `
 	proctree < hsperf
 	proctree, hsperf, jar < zk
 
+	# what the process may do, in one table
+	privilege < probe, cmd/rstwhy, gen
+
 	# siblings never import one another; the pipeline joins them
 	event, probe, owner, zk, diagnose, sink, netns < pipeline
 
@@ -54,6 +57,9 @@ const outsideRule = `
 
 	# one room talks to the kernel
 	github.com/cilium/ebpf < probe, gen, lab
+
+	# one room reads and gives up capabilities
+	kernel.org/pub/linux/libs/security/libcap < privilege
 
 	# flags and verbs are the command's
 	github.com/spf13 < cmd/rstwhy, gen

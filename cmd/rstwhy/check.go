@@ -2,24 +2,22 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/owner"
+	"rstwhy/internal/privilege"
 	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
 )
 
 const containerNeeds = "this is not the host's pid namespace, so that pids would be taken for other processes'. " +
 	"Start the container with the host's pid namespace (docker run --pid=host, in Kubernetes hostPID: true), " +
-	"with /sys/kernel/btf and /sys/fs/cgroup of the host mounted read-only, and with the capabilities BPF, PERFMON, SYS_PTRACE, DAC_READ_SEARCH and SYS_ADMIN (the last one only to ask ZooKeeper servers in other network namespaces)"
+	"with /sys/kernel/btf and /sys/fs/cgroup of the host mounted read-only, and with the capabilities that docs/privileges.md lists"
 
 // checkReport is what check prints as JSON.
 type checkReport struct {
@@ -28,9 +26,12 @@ type checkReport struct {
 	Host                string       `json:"host"`
 	OK                  bool         `json:"ok"` // every required hook is attached
 	Hooks               []checkHook  `json:"hooks"`
-	MissingCapabilities []capability `json:"missing_capabilities"`
+	Capabilities        []capability `json:"capabilities"`
+	MissingCapabilities []capability `json:"missing_capabilities"` // those of them that are worth something here
 	HostPIDNamespace    bool         `json:"host_pid_namespace"`
+	Obstacle            string       `json:"obstacle,omitempty"` // why nothing can be attached, by its id in docs/privileges.md
 	Error               string       `json:"error,omitempty"`
+	Remedy              string       `json:"remedy,omitempty"`
 	Warnings            []string     `json:"warnings"`
 }
 
@@ -43,11 +44,6 @@ type checkHook struct {
 	Why      string `json:"why,omitempty"`     // why it is not attached
 	Program  string `json:"program,omitempty"` // what serves it
 	Flag     string `json:"flag,omitempty"`    // the flag of trace without which it is not attached
-}
-
-type capability struct {
-	Name    string `json:"name"`
-	Without string `json:"without"`
 }
 
 func newCheckCommand() *cobra.Command {
@@ -113,8 +109,8 @@ func (s silently) Error() string { return "" }
 func (s silently) Unwrap() error { return s.err }
 
 func inspect() (*checkReport, error) {
-	rep := &checkReport{Type: "check", Schema: event.Schema, Host: hostName(), Hooks: []checkHook{}, MissingCapabilities: []capability{}, Warnings: []string{}}
-	rep.MissingCapabilities = append(rep.MissingCapabilities, missingCapabilities()...)
+	rep := &checkReport{Type: "check", Schema: event.Schema, Host: hostName(), Hooks: []checkHook{}, Warnings: []string{}}
+	rep.Capabilities, rep.MissingCapabilities = surveyed(privilege.Survey())
 	host, err := owner.InHostPIDNamespace()
 	if err != nil {
 		rep.Warnings = append(rep.Warnings, err.Error())
@@ -123,39 +119,29 @@ func inspect() (*checkReport, error) {
 		rep.Warnings = append(rep.Warnings, "processes are not named: "+containerNeeds)
 	}
 	live, err := probe.Open(probe.Options{Log: zerolog.Nop()})
+	obstacle := probe.FindObstacle(err)
 	if live != nil {
 		defer live.Close()
 		for _, h := range live.Hooks() {
 			ch := checkHook{Name: h.Hook.Name, Attached: h.Attached, Required: h.Hook.Required, Purpose: h.Hook.Purpose, Without: h.Hook.Without, Program: h.Program, Flag: h.Hook.OnRequest}
-			if h.Err != nil {
-				ch.Why = explainHook(h.Err, rep.MissingCapabilities)
+			switch {
+			case h.Err == nil:
+			case obstacle != nil:
+				ch.Why = obstacle.Says
+			default:
+				ch.Why = firstLine(h.Err)
 			}
 			rep.Hooks = append(rep.Hooks, ch)
 		}
 	}
 	rep.OK = err == nil
-	if err != nil && len(rep.Hooks) == 0 {
-		rep.Error = withCapabilities(err).Error()
+	switch {
+	case obstacle != nil:
+		rep.Obstacle, rep.Error, rep.Remedy = obstacle.ID, obstacle.Says, obstacle.Remedy
+	case err != nil && len(rep.Hooks) == 0:
+		rep.Error = err.Error()
 	}
 	return rep, err
-}
-
-// explainHook turns EPERM into what is missing.
-func explainHook(err error, missing []capability) string {
-	if need := essential(missing); len(need) > 0 {
-		return "missing capabilities: " + capabilityNames(need)
-	}
-	if isPermission(err) && len(missing) > 0 {
-		return "missing capabilities: " + capabilityNames(missing)
-	}
-	return firstLine(err)
-}
-
-// essential are those of the missing capabilities without which no hook can be
-// attached. The libraries' errors do not tell it: without CAP_BPF a map that
-// needs a flag is said to need Linux 4.6.
-func essential(missing []capability) []capability {
-	return slices.DeleteFunc(slices.Clone(missing), func(c capability) bool { return c.Name != "CAP_BPF" && c.Name != "CAP_PERFMON" })
 }
 
 func (r *checkReport) text(w io.Writer) error {
@@ -175,12 +161,16 @@ func (r *checkReport) text(w io.Writer) error {
 		}
 		add("%s  %-16s %s%s", mark, h.Name, h.Purpose, need)
 		if !h.Attached {
-			add("         %-16s why: %s", "", sink.Escape(h.Why, 400))
+			if r.Obstacle == "" { // else the end says it once
+				add("         %-16s why: %s", "", sink.Escape(h.Why, 400))
+			}
 			add("         %-16s lost: %s", "", h.Without)
 		}
 	}
-	for _, c := range r.MissingCapabilities {
-		add("missing  %-16s %s", c.Name, c.Without)
+	for _, c := range r.Capabilities {
+		if r.Obstacle == "" || !c.Has {
+			c.text(add)
+		}
 	}
 	for _, s := range r.Warnings {
 		add("warning  %s", sink.Escape(s, 1000))
@@ -191,51 +181,13 @@ func (r *checkReport) text(w io.Writer) error {
 	case r.OK:
 		add("rstwhy trace works here, with what is missing above.")
 	case r.Error != "":
-		add("rstwhy trace cannot work here: %s", sink.Escape(r.Error, 1000))
+		add("rstwhy trace cannot work here: %s.", sink.Escape(r.Error, 1000))
+		if r.Remedy != "" {
+			add("To do: %s.", r.Remedy)
+		}
 	default:
 		add("rstwhy trace cannot work here: a required hook is missing.")
 	}
 	_, err := w.Write(b)
 	return err
-}
-
-func capabilityNames(missing []capability) string {
-	s := ""
-	for i, c := range missing {
-		if i > 0 {
-			s += ", "
-		}
-		s += c.Name
-	}
-	return s
-}
-
-// withCapabilities says which capabilities are missing where the kernel only
-// said "operation not permitted".
-func withCapabilities(err error) error {
-	missing := missingCapabilities()
-	hook := errors.Is(err, probe.ErrRequiredHook) && len(essential(missing)) > 0
-	if !hook && (!isPermission(err) || len(missing) == 0) {
-		return err
-	}
-	return permissionError{err, capabilityNames(missing)}
-}
-
-type permissionError struct {
-	err     error
-	missing string
-}
-
-func (e permissionError) Error() string {
-	return fmt.Sprintf("missing capabilities: %s; run as root, or see 'rstwhy check'", e.missing)
-}
-func (e permissionError) Unwrap() error { return e.err }
-
-func missingCapabilities() []capability {
-	var out []capability
-	for _, line := range owner.Missing() {
-		name, lost, _ := strings.Cut(line, ": ")
-		out = append(out, capability{name, lost})
-	}
-	return out
 }

@@ -129,7 +129,7 @@ func runProve(ctx context.Context, w io.Writer, output string) error {
 	started := time.Now()
 	p := newProof(proveTime)
 	if err := p.run(ctx); err != nil {
-		return withCapabilities(err)
+		return withObstacle(err)
 	}
 	rep := p.report()
 	rep.DurationMS = time.Since(started).Milliseconds()

@@ -49,10 +49,11 @@ type Options struct {
 	Interval time.Duration    // between summaries; 0: only one, at the end
 	Now      <-chan os.Signal // asks for a summary now; may be nil
 	Sinks    []sink.Sink
-	Explain  bool      // a sink prints the cause as a sentence
-	Record   *Recorder // nil: do not record
-	Firewall bool      // watch for resets that netfilter rules make, at a cost for every packet
-	Rate     uint32    // about how many records a second are told one by one; 0: no bound
+	Explain  bool                    // a sink prints the cause as a sentence
+	Record   *Recorder               // nil: do not record
+	Firewall bool                    // watch for resets that netfilter rules make, at a cost for every packet
+	Rate     uint32                  // about how many records a second are told one by one; 0: no bound
+	Attached func([]probe.HookState) // told once what became of the hooks; may be nil
 	Ready    func() error
 	Idle     func() // called once when ten seconds brought nothing
 	Log      zerolog.Logger
@@ -107,6 +108,9 @@ func Live(ctx context.Context, opts Options) error {
 			opts.Warnings = append(opts.Warnings, fmt.Sprintf("hook %s is not attached: %v; without it %s", h.Hook.Name, h.Err, h.Hook.Without))
 			opts.Log.Warn().Str("hook", h.Hook.Name).Err(h.Err).Msg("optional hook not attached: " + h.Hook.Without)
 		}
+	}
+	if opts.Attached != nil {
+		opts.Attached(live.Hooks())
 	}
 	s := newSession(opts, live, live.Names())
 	s.walks.log, s.walks.possible = opts.Log, live.First != nil
