@@ -31,7 +31,7 @@ const importRule = `
 	proctree, hsperf, jar < zk
 
 	# what the process may do, in one table
-	privilege < probe, cmd/rstwhy, gen
+	privilege < probe, lab, cmd/rstwhy, gen
 
 	# siblings never import one another; the pipeline joins them
 	event, probe, owner, zk, diagnose, sink, netns < pipeline

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,6 +47,12 @@ type tracer struct {
 
 func startTracer(t *testing.T, binary string, args ...string) *tracer {
 	t.Helper()
+	return startTracerAs(t, nil, binary, args...)
+}
+
+// startTracerAs starts it as another user.
+func startTracerAs(t *testing.T, as *syscall.SysProcAttr, binary string, args ...string) *tracer {
+	t.Helper()
 	dir := t.TempDir()
 	ready := filepath.Join(dir, "ready")
 	tr := &tracer{stdout: filepath.Join(dir, "stdout"), stderr: filepath.Join(dir, "stderr")}
@@ -60,7 +67,10 @@ func startTracer(t *testing.T, binary string, args ...string) *tracer {
 		t.Fatal(err)
 	}
 	defer errs.Close()
-	tr.cmd.Stdout, tr.cmd.Stderr = out, errs
+	tr.cmd.Stdout, tr.cmd.Stderr, tr.cmd.SysProcAttr = out, errs, as
+	if as != nil {
+		openTo(t, dir, int(as.Credential.Uid))
+	}
 	if err := tr.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

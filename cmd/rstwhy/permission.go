@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,11 +13,11 @@ import (
 type capability struct {
 	Name     string `json:"name"`
 	Has      bool   `json:"has"`
-	Needless bool   `json:"needless"` // not needed here: on this kernel, or without the flags of "flags"
+	Needless bool   `json:"needless"` // not needed on this kernel, or only by what "flags" lists
 	Purpose  string `json:"purpose"`
 	Without  string `json:"without"`
 	Kept     string `json:"kept,omitempty"`  // what trace keeps it for once all is attached; empty: it gives it up
-	Flags    string `json:"flags,omitempty"` // flags of trace with which alone it is used
+	Flags    string `json:"flags,omitempty"` // what alone uses it
 }
 
 func surveyed(survey []privilege.Held) (all, missing []capability) {
@@ -34,7 +35,7 @@ func surveyed(survey []privilege.Held) (all, missing []capability) {
 // text tells whether it is there, what that means and what becomes of it.
 func (c capability) text(add func(string, ...any)) {
 	switch {
-	case !c.Has && c.Needless && c.Flags == "":
+	case c.Needless && c.Flags == "":
 		return
 	case !c.Has && c.Needless:
 		add("without  %-20s %s (%s)", c.Name, c.Without, c.Flags)
@@ -58,6 +59,9 @@ func firstLine(err error) string {
 // withObstacle says what is in the way and what to do about it, where the kernel
 // only said "operation not permitted".
 func withObstacle(err error) error {
+	if !errors.Is(err, probe.ErrRequiredHook) {
+		return err
+	}
 	if o := probe.FindObstacle(err); o != nil {
 		return obstructed{err, o}
 	}

@@ -20,7 +20,8 @@ type Capability struct {
 	Admin     bool   // CAP_SYS_ADMIN grants the same (bpf_capable, perfmon_capable: include/linux/capability.h)
 	Until     string // the first kernel that asks for it no more; empty: all do
 	Keep      string // what trace still does with it when all is attached; empty: it is given up then
-	With      string // flags with which alone it is used; empty: always
+	With      string // what alone uses it: flags of trace, or check --prove; empty: everything
+	Prove     string // what check --prove does with it besides; empty: nothing
 
 	value cap.Value
 }
@@ -57,12 +58,14 @@ var Capabilities = []Capability{
 		Name: "CAP_SYS_ADMIN", value: cap.SYS_ADMIN,
 		Purpose: "enters other network namespaces, and finds the types of kernel modules",
 		Without: "in other network namespaces ZooKeeper servers are not asked, and whether a connection survived a RST or was translated (NAT) stays unknown; resets by firewall rules are seen by kprobes instead of fentry",
+		Prove:   "makes network namespaces, and processes in them",
 		Keep:    "questions in other network namespaces (ZooKeeper servers, connections, counters of namespaces without a process), hooks whose kernel module comes later",
 	},
 	{
 		Name: "CAP_NET_ADMIN", value: cap.NET_ADMIN,
 		Purpose: "asks conntrack for the translation of a connection (net/netfilter/nfnetlink.c: nfnetlink_rcv)",
 		Without: "the addresses behind NAT stay unknown",
+		Prove:   "sets up links, addresses and rules in its namespaces, and ends sockets without a packet (TCP_REPAIR)",
 		Keep:    "connections that come later",
 	},
 	{
@@ -79,15 +82,34 @@ var Capabilities = []Capability{
 		Name: "CAP_DAC_OVERRIDE", value: cap.DAC_OVERRIDE, With: "--record, --ready-file",
 		Purpose: "makes files in a directory that only another user may write to",
 		Without: "the recording and the ready file must be in a directory that rstwhy's user may write to",
+		Prove:   "writes the sysctls of its namespaces, and opens /dev/net/tun",
 		Keep:    "the further files of a recording",
 	},
+	{
+		Name: "CAP_NET_RAW", value: cap.NET_RAW, With: checkProve,
+		Purpose: "forges packets, in its own namespaces",
+		Without: "check --prove does not run",
+		Prove:   "forges packets, in its own namespaces",
+	},
+}
+
+const checkProve = "check --prove"
+
+// MissingToProve gives the capabilities that check --prove lacks.
+func MissingToProve() (missing []Capability) {
+	for _, h := range Survey() {
+		if !h.Has && (h.Prove != "" || h.Essential) {
+			missing = append(missing, h.Capability)
+		}
+	}
+	return missing
 }
 
 // Held is a capability and whether this process has it.
 type Held struct {
 	Capability
 	Has      bool
-	Needless bool // on this kernel, or without a flag that is not asked for here
+	Needless bool // on this kernel, or for what most sessions do
 }
 
 // Missing tells that something is lost.

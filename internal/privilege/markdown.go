@@ -11,7 +11,7 @@ func splitFlags(s string) []string { return strings.Split(s, ", ") }
 // WriteTable renders the table of capabilities as Markdown.
 func WriteTable(w io.Writer) error {
 	var b strings.Builder
-	b.WriteString("| capability | what for | without it | kept by `trace` once all is attached, for |\n|---|---|---|---|\n")
+	b.WriteString("| capability | what for | without it | kept by `trace` once all is attached, for | `check --prove` |\n|---|---|---|---|---|\n")
 	for _, c := range Capabilities {
 		name := "`" + c.Name + "`"
 		if c.Essential {
@@ -33,7 +33,11 @@ func WriteTable(w io.Writer) error {
 		if keep == "" {
 			keep = "given up"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, c.Purpose, c.Without, keep)
+		prove := c.Prove
+		if c.Essential {
+			prove = "the same"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", name, c.Purpose, c.Without, keep, prove)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
