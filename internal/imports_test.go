@@ -45,6 +45,7 @@ const importRule = `
 	# generators read the tables; the lab provokes resets and knows only their names
 	event, probe, zk, diagnose, sink < gen
 	event, probe, lab < bench
+	event < vm
 	event < lab
 `
 
@@ -52,8 +53,8 @@ const importRule = `
 // not everybody may. A path covers what is below it.
 const outsideRule = `
 	# a tracer that runs as root starts no programs; the lab starts itself, and
-	# make bench the tracer
-	os/exec < lab, bench
+	# make bench the tracer, make test-vm QEMU
+	os/exec < lab, bench, vm
 
 	# one room talks to the kernel
 	github.com/cilium/ebpf < probe, gen, lab

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -36,19 +38,27 @@ type checkReport struct {
 }
 
 type checkHook struct {
-	Name     string `json:"name"`
-	Attached bool   `json:"attached"`
-	Required bool   `json:"required"`
-	Purpose  string `json:"purpose"`
-	Without  string `json:"without"`           // what is lost without it
-	Why      string `json:"why,omitempty"`     // why it is not attached
-	Program  string `json:"program,omitempty"` // what serves it
-	Flag     string `json:"flag,omitempty"`    // the flag of trace without which it is not attached
+	Name     string       `json:"name"`
+	Attached bool         `json:"attached"`
+	Required bool         `json:"required"`
+	Purpose  string       `json:"purpose"`
+	Without  string       `json:"without"`            // what is lost without it
+	Why      string       `json:"why,omitempty"`      // why it is not attached
+	Program  string       `json:"program,omitempty"`  // what serves it
+	Limits   []checkLimit `json:"limits,omitempty"`   // what it cannot tell on this kernel
+	Needless bool         `json:"needless,omitempty"` // other hooks tell the same on this kernel
+	Flag     string       `json:"flag,omitempty"`     // the flag of trace without which it is not attached
+}
+
+type checkLimit struct {
+	ID   string `json:"id"`
+	Lost string `json:"lost"`
 }
 
 func newCheckCommand() *cobra.Command {
 	var output string
 	var proof bool
+	var prove proveOptions
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Tell what this host's kernel and privileges allow, and what is lost",
@@ -75,13 +85,22 @@ can be proved here was), 1 --prove failed, 3 a required hook cannot be attached,
 				return usagef("--output %q is no format; use text or json", output)
 			}
 			if proof {
-				return runProve(c.Context(), c.OutOrStdout(), output)
+				return runProve(c.Context(), c.OutOrStdout(), output, prove)
 			}
 			return runCheck(c.OutOrStdout(), output)
 		},
 	}
 	c.Flags().BoolVar(&proof, "prove", false, "provoke each cause in namespaces of its own, and compare with the truth")
 	c.Flags().StringVarP(&output, "output", "o", "text", "format: text or json")
+	// For emulated machines (make test-vm), where everything takes longer and
+	// both forms of one proof are kept.
+	c.Flags().DurationVar(&prove.time, "prove-time", proveTime, "how long all scenarios of a proof may take")
+	c.Flags().StringVar(&prove.json, "prove-json", "", "write the proof as JSON to this file too")
+	for _, hidden := range []string{"prove-time", "prove-json"} {
+		if err := c.Flags().MarkHidden(hidden); err != nil {
+			panic(err)
+		}
+	}
 	return c
 }
 
@@ -131,6 +150,10 @@ func inspect() (*checkReport, error) {
 			default:
 				ch.Why = firstLine(h.Err)
 			}
+			for _, l := range h.Limits() {
+				ch.Limits = append(ch.Limits, checkLimit{l.ID, l.Lost})
+			}
+			ch.Needless = errors.Is(h.Err, probe.ErrNotNeeded)
 			rep.Hooks = append(rep.Hooks, ch)
 		}
 	}
@@ -150,6 +173,8 @@ func (r *checkReport) text(w io.Writer) error {
 	for _, h := range r.Hooks {
 		mark := "ok     "
 		switch {
+		case h.Needless:
+			mark = "unused "
 		case !h.Attached && h.Flag != "":
 			mark = "off    "
 		case !h.Attached:
@@ -164,7 +189,12 @@ func (r *checkReport) text(w io.Writer) error {
 			if r.Obstacle == "" { // else the end says it once
 				add("         %-16s why: %s", "", sink.Escape(h.Why, 400))
 			}
-			add("         %-16s lost: %s", "", h.Without)
+			if !h.Needless {
+				add("         %-16s lost: %s", "", h.Without)
+			}
+		}
+		for _, l := range h.Limits {
+			add("         %-16s but: %s", "", l.Lost)
 		}
 	}
 	for _, c := range r.Capabilities {
@@ -176,6 +206,8 @@ func (r *checkReport) text(w io.Writer) error {
 		add("warning  %s", sink.Escape(s, 1000))
 	}
 	switch {
+	case r.OK && len(r.MissingCapabilities) == 0 && r.HostPIDNamespace && r.limited():
+		add("Every reset that this kernel reports can be traced here; what it does not tell stands above.")
 	case r.OK && len(r.MissingCapabilities) == 0 && r.HostPIDNamespace:
 		add("Every reset that this kernel reports can be traced here.")
 	case r.OK:
@@ -190,4 +222,9 @@ func (r *checkReport) text(w io.Writer) error {
 	}
 	_, err := w.Write(b)
 	return err
+}
+
+// limited tells that this kernel does not tell all that a newer one would.
+func (r *checkReport) limited() bool {
+	return slices.ContainsFunc(r.Hooks, func(h checkHook) bool { return len(h.Limits) > 0 })
 }

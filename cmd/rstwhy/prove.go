@@ -94,7 +94,8 @@ type proof struct {
 	failed map[string]string // scenario: why else it did not run through
 	resets []event.Reset
 	storms []event.Storm
-	over   int // records beyond proveRecords
+	over   int           // records beyond proveRecords
+	limits []probe.Limit // what this kernel does not tell
 	home   uint32
 }
 
@@ -120,14 +121,20 @@ func (p *proof) Summary(*event.Summary) error { return nil }
 func (p *proof) Flush() error                 { return nil }
 func (p *proof) Close() error                 { return nil }
 
-func runProve(ctx context.Context, w io.Writer, output string) error {
+// proveOptions are the hidden flags.
+type proveOptions struct {
+	time time.Duration // for all scenarios
+	json string        // file that gets the report as JSON too
+}
+
+func runProve(ctx context.Context, w io.Writer, output string, o proveOptions) error {
 	if ctx == nil {
 		ctx = context.Background()
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	started := time.Now()
-	p := newProof(proveTime)
+	p := newProof(o.time)
 	if err := p.run(ctx); err != nil {
 		return withObstacle(err)
 	}
@@ -135,6 +142,11 @@ func runProve(ctx context.Context, w io.Writer, output string) error {
 	rep.DurationMS = time.Since(started).Milliseconds()
 	if err := rep.print(w, output); err != nil {
 		return fmt.Errorf("write report: %w", err)
+	}
+	if o.json != "" {
+		if err := rep.save(o.json); err != nil {
+			return fmt.Errorf("write report: %w", err)
+		}
 	}
 	return rep.err()
 }
@@ -170,6 +182,7 @@ func (p *proof) run(ctx context.Context) (err error) {
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- pipeline.Live(traceCtx, pipeline.Options{
+			Thorough: true, Attached: p.attached,
 			Filter: proofFilter(), NoProbe: true, Rate: proveRate, Firewall: p.kernel.CanReject(), Sinks: []sink.Sink{p}, Host: hostName(), Log: zerolog.Nop(),
 			Ready: func() error { close(ready); return nil },
 		})
@@ -189,6 +202,22 @@ func (p *proof) run(ctx context.Context) (err error) {
 	}
 	if interrupted {
 		return errors.New("interrupted; nothing is left behind")
+	}
+	return nil
+}
+
+// attached notes what this kernel does not tell.
+func (p *proof) attached(hooks []probe.HookState) {
+	for _, h := range hooks {
+		p.limits = append(p.limits, h.Limits()...)
+	}
+}
+
+func (p *proof) limit(id string) *probe.Limit {
+	for i := range p.limits {
+		if p.limits[i].ID == id {
+			return &p.limits[i]
+		}
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func runReport(t *testing.T, bin string, args ...string) (stdout, stderr string,
 }
 
 func TestReport(t *testing.T) {
-	bin := zkBuild(t)
+	bin := buildTracer(t)
 	want := []string{"TCP resets on zk-lab", "16 resets sent, 16 received.", "192.0.2.2:10245", "3.4.13-6--1, standalone", "java[13763] org.apache.zookeeper.ZooKeeperMain", "Nothing was lost. The account adds up exactly.", "zookeeper.rec"}
 	markdown, stderr, status := runReport(t, bin, zkRecording)
 	for _, w := range want {
@@ -65,7 +65,7 @@ func TestReport(t *testing.T) {
 }
 
 func TestReportErrors(t *testing.T) {
-	bin := zkBuild(t)
+	bin := buildTracer(t)
 	dir := t.TempDir()
 	whole, err := os.ReadFile(zkRecording)
 	if err != nil {
@@ -119,7 +119,7 @@ func TestReportErrors(t *testing.T) {
 
 // TestReportFullDisk leaves no half of a page.
 func TestReportFullDisk(t *testing.T) {
-	bin := zkBuild(t)
+	bin := buildTracer(t)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Skip("no /dev/full here: ", err)

@@ -20,7 +20,7 @@ import (
 // cliBin builds the program where any user can run it.
 func cliBin(t *testing.T) string {
 	t.Helper()
-	bin := zkBuild(t)
+	bin := buildTracer(t)
 	for dir := filepath.Dir(bin); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)

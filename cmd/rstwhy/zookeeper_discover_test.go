@@ -87,7 +87,7 @@ func (s *zkSite) testDiscovered(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Kill()
-	tr := startZKTrace(t, zkBuild(t))
+	tr := startZKTrace(t, buildTracer(t))
 	client, err := s.release.StartClient(s.jars, s.client, t.TempDir(), zkAddr(zkPortOwn))
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ func TestZooKeeperEnsemble(t *testing.T) {
 	for _, release := range zkGenerations() {
 		ensembles = append(ensembles, newZKEnsemble(t, release))
 	}
-	tr := startZKTrace(t, zkBuild(t), zkMemberPort(1), zkMemberPort(2), zkMemberPort(3))
+	tr := startZKTrace(t, buildTracer(t), zkMemberPort(1), zkMemberPort(2), zkMemberPort(3))
 	runs := make([][]zkCaseRun, len(ensembles))
 	var wg sync.WaitGroup
 	for i, e := range ensembles {

@@ -31,7 +31,7 @@ func TestZooKeeperMatrix(t *testing.T) {
 	for p := uint16(zkLabFirst); p <= zkLabLast; p++ {
 		ports = append(ports, p)
 	}
-	tr := startZKTrace(t, zkBuild(t), ports...)
+	tr := startZKTrace(t, buildTracer(t), ports...)
 	runs := make([][]zkCaseRun, len(labs))
 	var wg sync.WaitGroup
 	for i, l := range labs {

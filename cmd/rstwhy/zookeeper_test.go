@@ -28,7 +28,7 @@ func TestZooKeeper(t *testing.T) {
 	for _, s := range sites {
 		t.Run("correct clients/"+s.release.Suite, func(t *testing.T) { s.testCorrectClients(t) })
 	}
-	bin := zkBuild(t)
+	bin := buildTracer(t)
 	t.Run("trace", func(t *testing.T) { zkTestTrace(t, bin, sites) })
 	for _, s := range sites {
 		t.Run("zk/"+s.release.Suite, func(t *testing.T) { s.testAsk(t, bin) })

@@ -21,16 +21,6 @@ import (
 	"rstwhy/internal/lab"
 )
 
-// zkBuild builds the program under test.
-func zkBuild(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "rstwhy")
-	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build rstwhy: %v\n%s", err, out)
-	}
-	return bin
-}
-
 // zkTrace is a running `rstwhy trace -o json` and what it has printed so far.
 type zkTrace struct {
 	cmd    *exec.Cmd

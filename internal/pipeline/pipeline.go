@@ -53,6 +53,7 @@ type Options struct {
 	Record   *Recorder               // nil: do not record
 	Firewall bool                    // watch for resets that netfilter rules make, at a cost for every packet
 	Rate     uint32                  // about how many records a second are told one by one; 0: no bound
+	Thorough bool                    // walks and questions may take more than 1 % of a core: for a short session
 	Attached func([]probe.HookState) // told once what became of the hooks; may be nil
 	Ready    func() error
 	Idle     func() // called once when ten seconds brought nothing
@@ -113,11 +114,11 @@ func Live(ctx context.Context, opts Options) error {
 		opts.Attached(live.Hooks())
 	}
 	s := newSession(opts, live, live.Names())
-	s.walks.log, s.walks.possible = opts.Log, live.First != nil
+	s.walks.log, s.walks.possible, s.walks.thorough = opts.Log, live.First != nil, opts.Thorough
 	clock := readClock()
 	s.finisher = newFinisher(opts, s.names, clock)
 	s.counters = kernel
-	s.asks = newAsks(spaces)
+	s.asks = newAsks(spaces, opts.Thorough)
 	defer s.asks.close()
 	s.procs, err = owner.New(owner.Options{Offset: func() time.Duration { return time.Duration(s.clock.Offset) }})
 	if err != nil {
@@ -239,6 +240,9 @@ func (s *session) raw(b []byte, in *probe.Record) uint64 {
 	case probe.KindCloser:
 		s.closer(&in.Closer)
 	case probe.KindProcess:
+		if s.asks.spaces != nil {
+			s.asks.spaces.Hint(in.Closer.Netns, in.Closer.Owner.Tgid)
+		}
 		if s.announce > 0 {
 			s.announce--
 			s.remember(&in.Closer.Owner)

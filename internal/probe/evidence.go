@@ -17,7 +17,8 @@ func (n *Names) facts(e *ResetEvent, f *event.Facts) {
 		ActiveOpenKnow: has(e, kernelResetFlagsRESET_ACTIVE_OPEN) || has(e, kernelResetFlagsRESET_PASSIVE_OPEN),
 		TombstoneHit:   has(e, kernelResetFlagsRESET_TOMBSTONE), TombstoneState: n.States[e.LeftState],
 		FileRefs: e.FileRefs, Error: e.SkErr, SegmentRST: e.TriggerFlags&rst != 0,
-		Forwarded: has(e, kernelResetFlagsRESET_FORWARDED),
+		Forwarded:    has(e, kernelResetFlagsRESET_FORWARDED),
+		SocketUntold: n.Untold(e) && e.Socket == uint8(kernelSocketKindSOCKET_NONE),
 	}
 	// Only zero matters to the causes; less than a second would round to it.
 	if e.LingerJiffies > 0 {
@@ -40,7 +41,10 @@ func (n *Names) evidence(e *ResetEvent, v *event.Evidence) {
 	if e.FileRefs > 0 {
 		v.FileReferences = event.Num(e.FileRefs)
 	}
-	if Triggered(e) || e.TriggerFlags != 0 {
+	switch {
+	case has(e, kernelResetFlagsRESET_ARRIVED):
+		v.SegmentFlags = tcpFlags(e.TriggerFlags)
+	case Triggered(e) || e.TriggerFlags != 0:
 		v.SegmentBytes = event.Num(int64(e.TriggerLen))
 		v.SegmentFlags = tcpFlags(e.TriggerFlags)
 	}

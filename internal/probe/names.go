@@ -18,7 +18,11 @@ type Names struct {
 	// the numbers in most releases.
 	DropReasons      map[uint16]string `json:"drop_reasons"`
 	DropNotSpecified uint16            `json:"drop_not_specified"`
-	HZ               uint32            `json:"hz"` // timer ticks a second; 0 where unknown
+	// PlacesOnly: kfree_skb has no reasons, but places. NobodyTold: there, what had
+	// no socket is told apart all the same.
+	PlacesOnly bool   `json:"places_only,omitempty"`
+	NobodyTold bool   `json:"nobody_told,omitempty"`
+	HZ         uint32 `json:"hz"` // timer ticks a second; 0 where unknown
 }
 
 // kernelTCPStates is what include/net/tcp_states.h has had since 4.4; it is
@@ -101,4 +105,18 @@ func tracepointArgs(spec *btf.Spec, name string) int {
 		return -1
 	}
 	return len(proto.Params) - 1 // the first is the tracepoint's private data
+}
+
+// functionArgs counts the arguments of a function of the kernel; 0 where its types
+// do not tell.
+func functionArgs(spec *btf.Spec, name string) int {
+	var f *btf.Func
+	if err := spec.TypeByName(name, &f); err != nil {
+		return 0
+	}
+	proto, ok := f.Type.(*btf.FuncProto)
+	if !ok {
+		return 0
+	}
+	return len(proto.Params)
 }
