@@ -56,6 +56,9 @@ func buildTracer(t *testing.T) string {
 	return path
 }
 
+// startWait is long enough for an emulated machine.
+const startWait = 2 * time.Minute
+
 // tracer is a running `rstwhy trace -o json`.
 type tracer struct {
 	cmd            *exec.Cmd
@@ -98,12 +101,12 @@ func startTracerAs(t *testing.T, as *syscall.SysProcAttr, binary string, args ..
 			_ = tr.cmd.Wait()
 		}
 	})
-	for until := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(startWait); ; time.Sleep(5 * time.Millisecond) {
 		if _, err := os.Stat(ready); err == nil {
 			return tr
 		}
 		if time.Now().After(until) {
-			t.Fatalf("rstwhy trace is not ready after 20 s:\n%s", tr.log(t))
+			t.Fatalf("rstwhy trace is not ready after %v:\n%s", startWait, tr.log(t))
 		}
 	}
 }
