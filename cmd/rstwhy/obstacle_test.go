@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"rstwhy/internal/privilege"
 )
 
 // confinement, set in the environment, makes the test binary the program of its
@@ -19,9 +22,12 @@ const confinement = "RSTWHY_TEST_CONFINE"
 // restrictions by the id of the obstacle that they make; each is done by the one
 // thread that then executes the program.
 var restrictions = map[string]func() error{
-	"seccomp":    func() error { return forbidBPF(unix.EPERM) },
-	"seccomp2":   func() error { return forbidBPF(unix.ENOSYS) }, // as the profile of Podman answers
-	"no-btf":     func() error { return hide("/sys/kernel/btf", "/boot", "/lib/modules", "/usr/lib/debug") },
+	"seccomp":  func() error { return forbidBPF(unix.EPERM) },
+	"seccomp2": func() error { return forbidBPF(unix.ENOSYS) }, // as the profile of Podman answers
+	"no-btf":   func() error { return hide("/sys/kernel/btf", "/boot", "/lib/modules", "/usr/lib/debug") },
+	"memlock": func() error {
+		return unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: 64 << 10, Max: 64 << 10})
+	},
 	"no-tracefs": func() error { return hide("/sys/kernel/tracing", "/sys/kernel/debug") },
 	"no-sysfs":   func() error { return hide("/sys", "/boot", "/lib/modules", "/usr/lib/debug") },
 }
@@ -146,6 +152,32 @@ func TestNeedsNoTracefs(t *testing.T) {
 	without := attachedHooks(t, confined(t, "no-tracefs", bin, "check", "-o", "json"))
 	if len(with) == 0 || fmt.Sprint(with) != fmt.Sprint(without) {
 		t.Errorf("attached %v; without tracefs %v", with, without)
+	}
+}
+
+// TestLockedMemory: the limit of locked memory is in the way only where the
+// kernel counts maps against it (before 5.11), and then it is named.
+func TestLockedMemory(t *testing.T) {
+	needRoot(t)
+	bin := cliBin(t)
+	counted := slices.ContainsFunc(privilege.Survey(), func(h privilege.Held) bool { return h.Name == "CAP_SYS_RESOURCE" && !h.Needless })
+	r := confined(t, "memlock", bin, "check", "-o", "json")
+	r.cmd.SysProcAttr = nobodyWith(t, fewer("CAP_SYS_RESOURCE")...)
+	status := r.run(t)
+	rep := checkJSON(t, r)
+	switch {
+	case !counted && (status != exitOK || rep.Obstacle != ""):
+		t.Errorf("status %d, obstacle %q: %s", status, rep.Obstacle, rep.Error)
+	case counted && (status != exitHook || rep.Obstacle != "locked-memory" || !strings.Contains(rep.Remedy, "LimitMEMLOCK")):
+		t.Errorf("status %d, obstacle %q: %s; %s", status, rep.Obstacle, rep.Error, rep.Remedy)
+	}
+	if !counted {
+		return
+	}
+	r = confined(t, "memlock", bin, "check", "-o", "json")
+	r.cmd.SysProcAttr = nobodyWith(t, fewer()...) // CAP_SYS_RESOURCE raises it
+	if status := r.run(t); status != exitOK {
+		t.Errorf("with CAP_SYS_RESOURCE: status %d, %s", status, &r.stdout)
 	}
 }
 
