@@ -25,7 +25,9 @@ import (
 func zkBuild(t *testing.T) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "rstwhy")
-	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", bin, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build rstwhy: %v\n%s", err, out)
 	}
 	return bin
