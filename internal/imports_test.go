@@ -59,9 +59,6 @@ const outsideRule = `
 	# one room talks to the kernel
 	github.com/cilium/ebpf < probe, gen, lab
 
-	# one room reads and gives up capabilities
-	kernel.org/pub/linux/libs/security/libcap < privilege
-
 	# flags and verbs are the command's
 	github.com/spf13 < cmd/rstwhy, gen
 `

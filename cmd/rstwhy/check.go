@@ -72,7 +72,8 @@ seconds; what a slow or busy host does not finish in that time is "not finished"
 with what it waited for, and says nothing about rstwhy. The proof touches no
 interface, port, firewall rule or sysctl of the host, loads no kernel module and
 leaves nothing behind; a cause that it cannot provoke here within these limits is
-"not provable here". It needs root.
+"not provable here". It needs root, or the capabilities that docs/privileges.md
+lists for it.
 
 Exit status: 0 every required hook can be attached (--prove: and everything that
 can be proved here was), 1 --prove failed, 3 a required hook cannot be attached, 4

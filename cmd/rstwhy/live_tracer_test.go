@@ -50,7 +50,9 @@ func buildTracer(t *testing.T) string {
 		}
 		return path
 	}
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build rstwhy: %v\n%s", err, out)
 	}
 	return path

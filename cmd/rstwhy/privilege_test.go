@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"kernel.org/pub/linux/libs/security/libcap/cap"
+	"golang.org/x/sys/unix"
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/lab"
@@ -34,16 +34,29 @@ func openTo(t *testing.T, dir string, uid int) {
 	}
 }
 
+// numbers are those of include/uapi/linux/capability.h, apart from the table of
+// internal/privilege.
+var numbers = map[string]uintptr{
+	"CAP_BPF": unix.CAP_BPF, "CAP_PERFMON": unix.CAP_PERFMON, "CAP_SYS_PTRACE": unix.CAP_SYS_PTRACE,
+	"CAP_DAC_READ_SEARCH": unix.CAP_DAC_READ_SEARCH, "CAP_SYS_ADMIN": unix.CAP_SYS_ADMIN, "CAP_NET_ADMIN": unix.CAP_NET_ADMIN,
+	"CAP_SYSLOG": unix.CAP_SYSLOG, "CAP_SYS_RESOURCE": unix.CAP_SYS_RESOURCE, "CAP_DAC_OVERRIDE": unix.CAP_DAC_OVERRIDE, "CAP_NET_RAW": unix.CAP_NET_RAW,
+}
+
+func number(t *testing.T, name string) uintptr {
+	t.Helper()
+	n, ok := numbers[name]
+	if !ok {
+		t.Fatalf("the number of %s is not known to this test", name)
+	}
+	return n
+}
+
 // nobodyWith is a user without any privilege but those capabilities.
 func nobodyWith(t *testing.T, names ...string) *syscall.SysProcAttr {
 	t.Helper()
 	attr := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	for _, name := range names {
-		v, err := cap.FromName(strings.ToLower(name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		attr.AmbientCaps = append(attr.AmbientCaps, uintptr(v))
+		attr.AmbientCaps = append(attr.AmbientCaps, number(t, name))
 	}
 	return attr
 }
@@ -75,7 +88,7 @@ func TestEachCapability(t *testing.T) {
 		want told
 	}{
 		{"all of the table", fewer(), all},
-		{"no more than is needed", []string{"CAP_BPF", "CAP_PERFMON"}, told{Owner: true}},
+		{"no more than is needed", fewer("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_SYSLOG"), told{Owner: true}},
 		{"CAP_SYS_PTRACE", fewer("CAP_SYS_PTRACE"), told{Owner: true}},
 		{"CAP_DAC_READ_SEARCH", fewer("CAP_DAC_READ_SEARCH"), all},
 		{"CAP_SYS_ADMIN", fewer("CAP_SYS_ADMIN"), told{Owner: true, Exe: true}},
@@ -108,6 +121,20 @@ func TestEachCapability(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHooksNeedNoMore: what is needed attaches every hook that root's tracer
+// attaches, though it may be by another program; before 5.17 with CAP_SYSLOG.
+func TestHooksNeedNoMore(t *testing.T) {
+	needRoot(t)
+	bin := cliBin(t)
+	want := attachedHooks(t, cliCommand(bin, "check", "-o", "json"))
+	r := cliCommand(bin, "check", "-o", "json")
+	r.cmd.SysProcAttr = nobodyWith(t, fewer("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN", "CAP_NET_ADMIN")...)
+	if got := attachedHooks(t, r); len(want) == 0 || !slices.Equal(got, want) {
+		t.Errorf("attached %v; as root %v\n%s", got, want, &r.stdout)
+	}
+	t.Logf("%s", &r.stdout)
 }
 
 func ours(r event.Reset, port uint16) bool {
@@ -203,11 +230,7 @@ func (tr *tracer) hasOnly(t *testing.T, had []string) {
 	var want uint64
 	for _, c := range privilege.Kept("--ready-file") {
 		if slices.Contains(had, c.Name) {
-			v, err := cap.FromName(strings.ToLower(c.Name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			want |= 1 << v
+			want |= 1 << number(t, c.Name)
 		}
 	}
 	sets, gains := tr.capabilities(t)
@@ -251,14 +274,17 @@ func TestRootGivesUp(t *testing.T) {
 // says that it needs.
 func TestProofWithoutRoot(t *testing.T) {
 	needRoot(t)
-	var names []string
-	for _, c := range privilege.Capabilities {
-		if c.Prove != "" {
-			names = append(names, c.Name)
+	var names, older []string
+	for _, h := range privilege.Survey() {
+		switch {
+		case h.Prove != "":
+			names = append(names, h.Name)
+		case h.Until != "" && !h.Needless:
+			older = append(older, h.Name)
 		}
 	}
 	r := cliCommand(cliBin(t), "check", "--prove")
-	r.cmd.SysProcAttr = nobodyWith(t, names...)
+	r.cmd.SysProcAttr = nobodyWith(t, slices.Concat(names, older)...)
 	if status := r.run(t); status != exitOK && status != exitUnfinished {
 		t.Errorf("with %v: status %d\n%s%s", names, status, &r.stdout, &r.stderr)
 	}

@@ -58,6 +58,9 @@ alone. No file that exists is ever overwritten. Where a recording cannot be
 written, say on a full disk, trace says so at once, goes on without, and ends
 with status 1; likewise, at once, where its output is closed.
 
+Once its hooks are attached, trace gives up every capability that nothing needs
+any more; 'rstwhy check' and docs/privileges.md tell what it keeps and for what.
+
 ` + sink.Legend + `
 ` + filterHelp + `
 

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
 // Capability is one that rstwhy uses, and what it is worth.
@@ -23,7 +22,7 @@ type Capability struct {
 	With      string // what alone uses it: flags of trace, or check --prove; empty: everything
 	Prove     string // what check --prove does with it besides; empty: nothing
 
-	value cap.Value
+	number uint // include/uapi/linux/capability.h
 }
 
 // Capabilities is the table: check, the start of trace, what trace keeps and
@@ -31,62 +30,62 @@ type Capability struct {
 // others (cmd/rstwhy/privilege_test.go).
 var Capabilities = []Capability{
 	{
-		Name: "CAP_BPF", value: cap.BPF, Essential: true, Admin: true,
+		Name: "CAP_BPF", number: unix.CAP_BPF, Essential: true, Admin: true,
 		Purpose: "makes BPF maps and loads BPF programs",
 		Without: "no reset is seen",
 		Keep:    "hooks whose kernel module comes later, hooks that come back after a flood, walks over descriptors; before Linux 5.19 each look into a map",
 	},
 	{
-		Name: "CAP_PERFMON", value: cap.PERFMON, Essential: true, Admin: true,
+		Name: "CAP_PERFMON", number: unix.CAP_PERFMON, Essential: true, Admin: true,
 		Purpose: "lets the programs trace and read the kernel's memory",
 		Without: "no reset is seen",
 		Keep:    "hooks whose kernel module comes later",
 	},
 	{
-		Name: "CAP_SYS_PTRACE", value: cap.SYS_PTRACE,
+		Name: "CAP_SYS_PTRACE", number: unix.CAP_SYS_PTRACE,
 		Purpose: "reads the executable, the network namespace and the root of other users' processes in /proc",
 		Without: "other users' processes are named by command line only, without their executable; of network namespaces other than rstwhy's own there are no counters, and which ZooKeeper client or server a process has stays unknown",
 		Keep:    "processes that come later",
 	},
 	{
-		Name: "CAP_DAC_READ_SEARCH", value: cap.DAC_READ_SEARCH,
+		Name: "CAP_DAC_READ_SEARCH", number: unix.CAP_DAC_READ_SEARCH,
 		Purpose: "reads files and descriptors of other users' processes, what container runtimes keep, and finds the cgroup of a number",
 		Without: "containers have no name, a process that is gone has no container, and ZooKeeper configurations and libraries that only their user may read stay unknown",
 		Keep:    "processes and containers that come later",
 	},
 	{
-		Name: "CAP_SYS_ADMIN", value: cap.SYS_ADMIN,
+		Name: "CAP_SYS_ADMIN", number: unix.CAP_SYS_ADMIN,
 		Purpose: "enters other network namespaces, and finds the types of kernel modules",
 		Without: "in other network namespaces ZooKeeper servers are not asked, and whether a connection survived a RST or was translated (NAT) stays unknown; resets by firewall rules are seen by kprobes instead of fentry",
 		Prove:   "makes network namespaces, and processes in them",
 		Keep:    "questions in other network namespaces (ZooKeeper servers, connections, counters of namespaces without a process), hooks whose kernel module comes later",
 	},
 	{
-		Name: "CAP_NET_ADMIN", value: cap.NET_ADMIN,
+		Name: "CAP_NET_ADMIN", number: unix.CAP_NET_ADMIN,
 		Purpose: "asks conntrack for the translation of a connection (net/netfilter/nfnetlink.c: nfnetlink_rcv)",
 		Without: "the addresses behind NAT stay unknown",
 		Prove:   "sets up links, addresses and rules in its namespaces, and ends sockets without a packet (TCP_REPAIR)",
 		Keep:    "connections that come later",
 	},
 	{
-		Name: "CAP_SYSLOG", value: cap.SYSLOG, Until: "5.17",
+		Name: "CAP_SYSLOG", number: unix.CAP_SYSLOG, Until: "5.17",
 		Purpose: "reads addresses of functions in /proc/kallsyms, where the kernel tells the place of a drop and not its reason",
 		Without: "resets that arrive and that the kernel does not accept are visible only in its counters",
 	},
 	{
-		Name: "CAP_SYS_RESOURCE", value: cap.SYS_RESOURCE, Until: "5.11",
+		Name: "CAP_SYS_RESOURCE", number: unix.CAP_SYS_RESOURCE, Until: "5.11",
 		Purpose: "raises the limit of locked memory, which BPF maps count against",
 		Without: "no map can be made, unless the limit is raised before rstwhy starts (ulimit -l unlimited, LimitMEMLOCK=infinity): no reset is seen",
 	},
 	{
-		Name: "CAP_DAC_OVERRIDE", value: cap.DAC_OVERRIDE, With: "--record, --ready-file",
+		Name: "CAP_DAC_OVERRIDE", number: unix.CAP_DAC_OVERRIDE, With: "--record, --ready-file",
 		Purpose: "makes files in a directory that only another user may write to",
 		Without: "the recording and the ready file must be in a directory that rstwhy's user may write to",
 		Prove:   "writes the sysctls of its namespaces, and opens /dev/net/tun",
 		Keep:    "the further files of a recording",
 	},
 	{
-		Name: "CAP_NET_RAW", value: cap.NET_RAW, With: checkProve,
+		Name: "CAP_NET_RAW", number: unix.CAP_NET_RAW, With: checkProve,
 		Purpose: "forges packets, in its own namespaces",
 		Without: "check --prove does not run",
 		Prove:   "forges packets, in its own namespaces",
@@ -117,7 +116,7 @@ func (h Held) Missing() bool { return !h.Has && !h.Needless }
 
 // Survey gives the table with what this process may do.
 func Survey() []Held {
-	set, release := cap.GetProc(), kernelRelease()
+	set, release := effective(), kernelRelease()
 	out := make([]Held, 0, len(Capabilities))
 	for _, c := range Capabilities {
 		out = append(out, Held{Capability: c, Has: c.in(set), Needless: c.With != "" || c.Until != "" && !before(release, c.Until)})
@@ -154,12 +153,8 @@ func Names(all []Capability) string {
 	return strings.Join(names, ", ")
 }
 
-func (c Capability) in(set *cap.Set) bool {
-	has := func(v cap.Value) bool {
-		on, err := set.GetFlag(cap.Effective, v)
-		return err == nil && on // an error: the kernel does not know it
-	}
-	return has(c.value) || c.Admin && has(cap.SYS_ADMIN)
+func (c Capability) in(s set) bool {
+	return s.has(c.number) || c.Admin && s.has(unix.CAP_SYS_ADMIN)
 }
 
 func kernelRelease() string {

@@ -1,12 +1,6 @@
 package privilege
 
-import (
-	"fmt"
-	"slices"
-
-	"golang.org/x/sys/unix"
-	"kernel.org/pub/linux/libs/security/libcap/cap"
-)
+import "slices"
 
 // Kept gives the capabilities that trace keeps once all is attached, with the
 // flags that were given.
@@ -33,27 +27,12 @@ func (c Capability) with(flags []string) bool {
 // starts none. It waits for each thread, so it comes before one can hang in a
 // system call, as on a disk that is gone. kept are those that are left.
 func Drop(flags ...string) (kept []Capability, err error) {
-	have, left := cap.GetProc(), cap.NewSet()
+	have, left := effective(), set(0)
 	for _, c := range Kept(flags...) {
-		if !c.in(have) {
-			continue
-		}
-		kept = append(kept, c)
-		on, err := have.GetFlag(cap.Permitted, c.value)
-		if err != nil || !on {
-			continue // CAP_SYS_ADMIN stands in for it
-		}
-		for _, which := range []cap.Flag{cap.Permitted, cap.Effective} {
-			if err := left.SetFlag(which, true, c.value); err != nil {
-				return nil, fmt.Errorf("keep %s: %w", c.Name, err)
-			}
+		if c.in(have) {
+			kept = append(kept, c)
+			left |= have & (1 << c.number) // none where CAP_SYS_ADMIN stands in for it
 		}
 	}
-	if err := left.SetProc(); err != nil {
-		return nil, fmt.Errorf("give up capabilities (capset): %w", err)
-	}
-	if _, err := cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return nil, fmt.Errorf("set no_new_privs (prctl): %w", err)
-	}
-	return kept, nil
+	return kept, left.confine()
 }

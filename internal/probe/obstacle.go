@@ -134,7 +134,7 @@ func FindObstacle(err error) *Obstacle {
 	if err == nil {
 		return nil
 	}
-	return findObstacle(look(err))
+	return findObstacle(situationOf(err))
 }
 
 func findObstacle(s *situation) *Obstacle {
@@ -150,7 +150,7 @@ func findObstacle(s *situation) *Obstacle {
 	return nil
 }
 
-func look(err error) *situation {
+func situationOf(err error) *situation {
 	s := &situation{err: err, missing: privilege.Essential(privilege.Missing()), noBTF: errors.Is(err, errNoBTF)}
 	_, sys := os.Stat("/sys/kernel")
 	s.noSys = errors.Is(sys, fs.ErrNotExist)
