@@ -30,6 +30,9 @@ const importRule = `
 	proctree < hsperf
 	proctree, hsperf, jar < zk
 
+	# what the process may do, in one table
+	privilege < probe, lab, cmd/rstwhy, gen
+
 	# siblings never import one another; the pipeline joins them
 	event, probe, owner, zk, diagnose, sink, netns < pipeline
 

@@ -6,20 +6,20 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/owner"
+	"rstwhy/internal/privilege"
 	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
 )
 
 const containerNeeds = "this is not the host's pid namespace, so that pids would be taken for other processes'. " +
 	"Start the container with the host's pid namespace (docker run --pid=host, in Kubernetes hostPID: true), " +
-	"with /sys/kernel/btf and /sys/fs/cgroup of the host mounted read-only, and with the capabilities BPF, PERFMON, SYS_PTRACE, DAC_READ_SEARCH and SYS_ADMIN (the last one only to ask ZooKeeper servers in other network namespaces)"
+	"with /sys/kernel/btf and /sys/fs/cgroup of the host mounted read-only, and with the capabilities that docs/privileges.md lists"
 
 // checkReport is what check prints as JSON.
 type checkReport struct {
@@ -28,9 +28,12 @@ type checkReport struct {
 	Host                string       `json:"host"`
 	OK                  bool         `json:"ok"` // every required hook is attached
 	Hooks               []checkHook  `json:"hooks"`
-	MissingCapabilities []capability `json:"missing_capabilities"`
+	Capabilities        []capability `json:"capabilities"`
+	MissingCapabilities []capability `json:"missing_capabilities"` // those of them that are worth something here
 	HostPIDNamespace    bool         `json:"host_pid_namespace"`
+	Obstacle            string       `json:"obstacle,omitempty"` // why nothing can be attached, by its id in docs/privileges.md
 	Error               string       `json:"error,omitempty"`
+	Remedy              string       `json:"remedy,omitempty"`
 	Warnings            []string     `json:"warnings"`
 }
 
@@ -52,11 +55,6 @@ type checkLimit struct {
 	Lost string `json:"lost"`
 }
 
-type capability struct {
-	Name    string `json:"name"`
-	Without string `json:"without"`
-}
-
 func newCheckCommand() *cobra.Command {
 	var output string
 	var proof bool
@@ -74,7 +72,8 @@ seconds; what a slow or busy host does not finish in that time is "not finished"
 with what it waited for, and says nothing about rstwhy. The proof touches no
 interface, port, firewall rule or sysctl of the host, loads no kernel module and
 leaves nothing behind; a cause that it cannot provoke here within these limits is
-"not provable here". It needs root.
+"not provable here". It needs root, or the capabilities that docs/privileges.md
+lists for it.
 
 Exit status: 0 every required hook can be attached (--prove: and everything that
 can be proved here was), 1 --prove failed, 3 a required hook cannot be attached, 4
@@ -130,8 +129,8 @@ func (s silently) Error() string { return "" }
 func (s silently) Unwrap() error { return s.err }
 
 func inspect() (*checkReport, error) {
-	rep := &checkReport{Type: "check", Schema: event.Schema, Host: hostName(), Hooks: []checkHook{}, MissingCapabilities: []capability{}, Warnings: []string{}}
-	rep.MissingCapabilities = append(rep.MissingCapabilities, missingCapabilities()...)
+	rep := &checkReport{Type: "check", Schema: event.Schema, Host: hostName(), Hooks: []checkHook{}, Warnings: []string{}}
+	rep.Capabilities, rep.MissingCapabilities = surveyed(privilege.Survey())
 	host, err := owner.InHostPIDNamespace()
 	if err != nil {
 		rep.Warnings = append(rep.Warnings, err.Error())
@@ -140,12 +139,17 @@ func inspect() (*checkReport, error) {
 		rep.Warnings = append(rep.Warnings, "processes are not named: "+containerNeeds)
 	}
 	live, err := probe.Open(probe.Options{Log: zerolog.Nop()})
+	obstacle := probe.FindObstacle(err)
 	if live != nil {
 		defer live.Close()
 		for _, h := range live.Hooks() {
 			ch := checkHook{Name: h.Hook.Name, Attached: h.Attached, Required: h.Hook.Required, Purpose: h.Hook.Purpose, Without: h.Hook.Without, Program: h.Program, Flag: h.Hook.OnRequest}
-			if h.Err != nil {
-				ch.Why = explainHook(h.Err, rep.MissingCapabilities)
+			switch {
+			case h.Err == nil:
+			case obstacle != nil:
+				ch.Why = obstacle.Says
+			default:
+				ch.Why = firstLine(h.Err)
 			}
 			for _, l := range h.Limits() {
 				ch.Limits = append(ch.Limits, checkLimit{l.ID, l.Lost})
@@ -155,28 +159,13 @@ func inspect() (*checkReport, error) {
 		}
 	}
 	rep.OK = err == nil
-	if err != nil && len(rep.Hooks) == 0 {
-		rep.Error = withCapabilities(err).Error()
+	switch {
+	case obstacle != nil:
+		rep.Obstacle, rep.Error, rep.Remedy = obstacle.ID, obstacle.Says, obstacle.Remedy
+	case err != nil && len(rep.Hooks) == 0:
+		rep.Error = err.Error()
 	}
 	return rep, err
-}
-
-// explainHook turns EPERM into what is missing.
-func explainHook(err error, missing []capability) string {
-	if need := essential(missing); len(need) > 0 {
-		return "missing capabilities: " + capabilityNames(need)
-	}
-	if isPermission(err) && len(missing) > 0 {
-		return "missing capabilities: " + capabilityNames(missing)
-	}
-	return firstLine(err)
-}
-
-// essential are those of the missing capabilities without which no hook can be
-// attached. The libraries' errors do not tell it: without CAP_BPF a map that
-// needs a flag is said to need Linux 4.6.
-func essential(missing []capability) []capability {
-	return slices.DeleteFunc(slices.Clone(missing), func(c capability) bool { return c.Name != "CAP_BPF" && c.Name != "CAP_PERFMON" })
 }
 
 func (r *checkReport) text(w io.Writer) error {
@@ -198,7 +187,9 @@ func (r *checkReport) text(w io.Writer) error {
 		}
 		add("%s  %-16s %s%s", mark, h.Name, h.Purpose, need)
 		if !h.Attached {
-			add("         %-16s why: %s", "", sink.Escape(h.Why, 400))
+			if r.Obstacle == "" { // else the end says it once
+				add("         %-16s why: %s", "", sink.Escape(h.Why, 400))
+			}
 			if !h.Needless {
 				add("         %-16s lost: %s", "", h.Without)
 			}
@@ -207,8 +198,10 @@ func (r *checkReport) text(w io.Writer) error {
 			add("         %-16s but: %s", "", l.Lost)
 		}
 	}
-	for _, c := range r.MissingCapabilities {
-		add("missing  %-16s %s", c.Name, c.Without)
+	for _, c := range r.Capabilities {
+		if r.Obstacle == "" || !c.Has {
+			c.text(add)
+		}
 	}
 	for _, s := range r.Warnings {
 		add("warning  %s", sink.Escape(s, 1000))
@@ -221,7 +214,10 @@ func (r *checkReport) text(w io.Writer) error {
 	case r.OK:
 		add("rstwhy trace works here, with what is missing above.")
 	case r.Error != "":
-		add("rstwhy trace cannot work here: %s", sink.Escape(r.Error, 1000))
+		add("rstwhy trace cannot work here: %s.", sink.Escape(r.Error, 1000))
+		if r.Remedy != "" {
+			add("To do: %s.", r.Remedy)
+		}
 	default:
 		add("rstwhy trace cannot work here: a required hook is missing.")
 	}
@@ -232,45 +228,4 @@ func (r *checkReport) text(w io.Writer) error {
 // limited tells that this kernel does not tell all that a newer one would.
 func (r *checkReport) limited() bool {
 	return slices.ContainsFunc(r.Hooks, func(h checkHook) bool { return len(h.Limits) > 0 })
-}
-
-func capabilityNames(missing []capability) string {
-	s := ""
-	for i, c := range missing {
-		if i > 0 {
-			s += ", "
-		}
-		s += c.Name
-	}
-	return s
-}
-
-// withCapabilities says which capabilities are missing where the kernel only
-// said "operation not permitted".
-func withCapabilities(err error) error {
-	missing := missingCapabilities()
-	hook := errors.Is(err, probe.ErrRequiredHook) && len(essential(missing)) > 0
-	if !hook && (!isPermission(err) || len(missing) == 0) {
-		return err
-	}
-	return permissionError{err, capabilityNames(missing)}
-}
-
-type permissionError struct {
-	err     error
-	missing string
-}
-
-func (e permissionError) Error() string {
-	return fmt.Sprintf("missing capabilities: %s; run as root, or see 'rstwhy check'", e.missing)
-}
-func (e permissionError) Unwrap() error { return e.err }
-
-func missingCapabilities() []capability {
-	var out []capability
-	for _, line := range owner.Missing() {
-		name, lost, _ := strings.Cut(line, ": ")
-		out = append(out, capability{name, lost})
-	}
-	return out
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,11 +50,16 @@ func buildTracer(t *testing.T) string {
 		}
 		return path
 	}
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build rstwhy: %v\n%s", err, out)
 	}
 	return path
 }
+
+// startWait is long enough for an emulated machine.
+const startWait = 2 * time.Minute
 
 // tracer is a running `rstwhy trace -o json`.
 type tracer struct {
@@ -63,6 +69,12 @@ type tracer struct {
 }
 
 func startTracer(t *testing.T, binary string, args ...string) *tracer {
+	t.Helper()
+	return startTracerAs(t, nil, binary, args...)
+}
+
+// startTracerAs starts it as another user.
+func startTracerAs(t *testing.T, as *syscall.SysProcAttr, binary string, args ...string) *tracer {
 	t.Helper()
 	dir := t.TempDir()
 	ready := filepath.Join(dir, "ready")
@@ -78,7 +90,10 @@ func startTracer(t *testing.T, binary string, args ...string) *tracer {
 		t.Fatal(err)
 	}
 	defer errs.Close()
-	tr.cmd.Stdout, tr.cmd.Stderr = out, errs
+	tr.cmd.Stdout, tr.cmd.Stderr, tr.cmd.SysProcAttr = out, errs, as
+	if as != nil {
+		openTo(t, dir, int(as.Credential.Uid))
+	}
 	if err := tr.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -88,12 +103,12 @@ func startTracer(t *testing.T, binary string, args ...string) *tracer {
 			_ = tr.cmd.Wait()
 		}
 	})
-	for until := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(startWait); ; time.Sleep(5 * time.Millisecond) {
 		if _, err := os.Stat(ready); err == nil {
 			return tr
 		}
 		if time.Now().After(until) {
-			t.Fatalf("rstwhy trace is not ready after 20 s:\n%s", tr.log(t))
+			t.Fatalf("rstwhy trace is not ready after %v:\n%s", startWait, tr.log(t))
 		}
 	}
 }

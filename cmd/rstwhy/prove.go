@@ -136,7 +136,7 @@ func runProve(ctx context.Context, w io.Writer, output string, o proveOptions) e
 	started := time.Now()
 	p := newProof(o.time)
 	if err := p.run(ctx); err != nil {
-		return withCapabilities(err)
+		return withObstacle(err)
 	}
 	rep := p.report()
 	rep.DurationMS = time.Since(started).Milliseconds()

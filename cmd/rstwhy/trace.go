@@ -15,6 +15,7 @@ import (
 
 	"rstwhy/internal/owner"
 	"rstwhy/internal/pipeline"
+	"rstwhy/internal/privilege"
 	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
 )
@@ -56,6 +57,9 @@ FILE.1, FILE.2 and so on, the oldest of which make room. Each can be replayed
 alone. No file that exists is ever overwritten. Where a recording cannot be
 written, say on a full disk, trace says so at once, goes on without, and ends
 with status 1; likewise, at once, where its output is closed.
+
+Once its hooks are attached, trace gives up every capability that nothing needs
+any more; 'rstwhy check' and docs/privileges.md tell what it keeps and for what.
 
 ` + sink.Legend + `
 ` + filterHelp + `
@@ -147,11 +151,42 @@ func (f *traceFlags) run(stdout io.Writer) error {
 	ctx, stop := f.signals(&opts)
 	defer stop()
 	f.boundMemory()
+	f.privileges(&opts)
 	err = pipeline.Live(ctx, opts)
 	if err != nil {
-		return withCapabilities(err)
+		return withObstacle(err)
 	}
 	return nil
+}
+
+// privileges tells once what is lost for want of capabilities, and gives up
+// those that nothing needs any more when all is attached.
+func (f *traceFlags) privileges(opts *pipeline.Options) {
+	for _, c := range privilege.Missing() {
+		if c.Essential {
+			continue // then nothing is traced, and the error says so
+		}
+		opts.Warnings = append(opts.Warnings, fmt.Sprintf("without %s: %s", c.Name, c.Without))
+		opts.Log.Warn().Msgf("without %s: %s", c.Name, c.Without)
+	}
+	var flags []string
+	if f.record != "" {
+		flags = append(flags, "--record")
+	}
+	if f.ready != "" {
+		flags = append(flags, "--ready-file")
+	}
+	opts.Attached = func([]probe.HookState) {
+		kept, err := privilege.Drop(flags...)
+		if err != nil {
+			opts.Log.Warn().Err(err).Msg("capabilities that nothing needs any more are kept")
+			return
+		}
+		for _, c := range kept {
+			opts.Log.Debug().Str("capability", c.Name).Msg("kept for: " + c.Keep)
+		}
+		opts.Log.Debug().Msg("all other capabilities are given up")
+	}
 }
 
 // namespace refuses names where pids would be taken for others.

@@ -30,6 +30,7 @@ var pages = []page{
 	{"causes.md", writeCauses},
 	{"rules.md", writeRules},
 	{"../zookeeper.md", writeZooKeeper},
+	{"../privileges.md", writePrivileges},
 	{"hooks.md", writeHooks},
 	{"wire.md", writeWire},
 }

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"rstwhy/internal/privilege"
 )
 
 // Place is where a scenario's two ends live.
@@ -59,8 +60,8 @@ func (l *Lab) remember(pid int) {
 
 // Open checks what the lab needs and cleans up nothing: Close does.
 func Open() (*Lab, error) {
-	if os.Geteuid() != 0 {
-		return nil, errors.New("lab: provoking resets needs root (TCP_REPAIR, network namespaces); run it with sudo")
+	if missing := privilege.MissingToProve(); len(missing) > 0 {
+		return nil, fmt.Errorf("lab: provoking resets needs more capabilities (TCP_REPAIR, network namespaces): run it as root, or add %s", privilege.Names(missing))
 	}
 	return &Lab{inits: map[string]*Worker{}, pids: map[int]bool{}}, nil
 }

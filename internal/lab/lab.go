@@ -10,8 +10,8 @@
 // tp->repair), so that tidying up makes no reset that no script asked for.
 //
 // Lab changes nothing of the host: a scenario that needs a sysctl or a link of
-// its own runs in a network namespace that the lab made. It needs root
-// (TCP_REPAIR, namespaces).
+// its own runs in a network namespace that the lab made. It needs root,
+// or the capabilities that internal/privilege lists for check --prove.
 package lab
 
 import (

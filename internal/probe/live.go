@@ -85,7 +85,7 @@ func Open(opts Options) (*Live, error) {
 	l.types = btf.NewCache() // for all programs: reading the kernel's types takes 30 ms
 	kernel, err := l.types.Kernel()
 	if err != nil {
-		return l, l.noHook(fmt.Errorf("read the kernel's BTF (/sys/kernel/btf/vmlinux, kernel option CONFIG_DEBUG_INFO_BTF): %w", err))
+		return l, l.noHook(fmt.Errorf("%w: %w", errNoBTF, err))
 	}
 	if l.names, err = readNames(kernel); err != nil {
 		return nil, err
