@@ -455,8 +455,10 @@ static __always_inline void learn(struct sock *sk, u8 how)
 	struct task_struct *task = acting_task(sk);
 	struct sock_owner *s;
 
-	if (!task)
+	if (!task) {
+		unremember(sk);
 		return;
+	}
 	s = sock_owner_of(sk);
 	if (!s)
 		return;
@@ -550,7 +552,7 @@ static __always_inline void closed(struct sock *sk, u8 old)
 	s = stored(sk);
 	if (old == TCP_LISTEN) {
 		if (!can_store)
-			forget_listener(sk);
+			forget_listener(sk, s, (u64)sk);
 		stop_listener(sk, s);
 		if (s)
 			s->prev_state = old;
@@ -594,11 +596,11 @@ static __always_inline int state_change(u64 *ctx)
 	case TCP_LISTEN:
 		learn(sk, OWNER_LISTEN);
 		if (!can_store)
-			note_listener(sk);
+			note_listener(sk, stored(sk), (u64)sk);
 		break;
 	case TCP_SYN_RECV:
 		if (old == TCP_LISTEN)
-			inherit(sk);
+			inherit(sk, (u64)sk);
 		renumber(sk);
 		break;
 	case TCP_ESTABLISHED:
@@ -865,6 +867,8 @@ int address__task_file(struct bpf_iter__task_file *ctx)
 			s->passive = BPF_CORE_READ(tp, bytes_acked) == data;
 		}
 	}
+	if (h.state == TCP_LISTEN)
+		note_listener(sk, s, (u64)sk);
 	tell_holder(ctx->meta->seq, &h, s, was, s->id, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter));
 	return 0;
 }

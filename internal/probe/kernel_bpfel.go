@@ -163,6 +163,12 @@ type kernelListenerStop struct {
 	Outside uint16
 }
 
+type kernelListening struct {
+	_     structs.HostLayout
+	Sum   uint64
+	Count uint64
+}
+
 type kernelNetnsHits struct {
 	_    structs.HostLayout
 	Hits [5]uint64
@@ -333,7 +339,7 @@ type kernelSockOwner struct {
 	Active    uint8
 	Passive   uint8
 	Gone      uint8
-	Pad       uint8
+	Listed    uint8
 	Counted   uint32
 	Id        uint64
 }
