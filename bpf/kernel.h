@@ -73,6 +73,11 @@ enum {
 #define PF_KTHREAD 0x00200000
 #define RTN_UNSPEC 0 /* include/uapi/linux/rtnetlink.h */
 #define RTN_LOCAL 2
+#define RTF_LOCAL 0x80000000 /* include/uapi/linux/ipv6_route.h */
+#define TCPOPT_EOL 0	     /* include/net/tcp.h */
+#define TCPOPT_NOP 1
+#define TCPOPT_MD5SIG 19
+#define TCPOPT_AO 29
 #define FLAG_FIN 0x01
 #define FLAG_SYN 0x02
 #define FLAG_RST 0x04
@@ -238,6 +243,9 @@ struct dst_entry {
 };
 struct rtable {
 	__u16 rt_type;
+};
+struct rt6_info {
+	__u32 rt6i_flags;
 };
 
 /* conntrack; its types are in vmlinux's BTF also where it is a module. */

@@ -227,6 +227,42 @@ static __always_inline int send_reset_bare(u64 *ctx, struct busy *cpu, u32 extra
 	return send_reset(ctx, cpu, extra, 16);
 }
 
+/* is_signed tells whether a segment has a signature (TCP-MD5, TCP-AO). */
+static __always_inline bool is_signed(struct sk_buff *skb)
+{
+	unsigned char *th = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header);
+	u8 doff = 0, option[2] = {};
+	u32 at = 20, end;
+	int i;
+
+	bpf_probe_read_kernel(&doff, 1, th + 12);
+	end = (doff >> 4) * 4;
+	for (i = 0; i < 40; i++) {
+		if (at + 1 >= end || bpf_probe_read_kernel(option, 2, th + at) || option[0] == TCPOPT_EOL)
+			return false;
+		if (option[0] == TCPOPT_MD5SIG || option[0] == TCPOPT_AO)
+			return true;
+		at += option[0] == TCPOPT_NOP ? 1 : option[1] < 2 ? 2 : option[1];
+	}
+	return false;
+}
+
+/* unanswered tells a segment that those functions leave without an answer: it is
+ * not for an address of this host, or it is signed, and nobody here has a key (one
+ * of a listener at its source port would do). The later tracepoint comes after. */
+static __always_inline bool unanswered(struct sock *sk, struct sk_buff *skb)
+{
+	unsigned long dst = BPF_CORE_READ(skb, _skb_refdst) & ~1UL;
+
+	if (!sk && dst && BPF_CORE_READ(skb, protocol) == bpf_htons(ETH_P_IP)) {
+		if (BPF_CORE_READ((struct rtable *)dst, rt_type) != RTN_LOCAL)
+			return true;
+	} else if (!sk && dst && !(BPF_CORE_READ((struct rt6_info *)dst, rt6i_flags) & RTF_LOCAL)) {
+		return true;
+	}
+	return is_signed(skb);
+}
+
 /* unseen records what the tracepoint before 6.10 does not show, at the entry of
  * the function that answers segments (tcp_v4_send_reset, tcp_v6_send_reset): RSTs
  * without a socket and of TIME_WAIT entries (include/trace/events/tcp.h had
@@ -249,6 +285,8 @@ static __always_inline int unseen(struct sock *sk, struct sk_buff *skb)
 			cpu->nobody_skb = (u64)skb;
 		return 0;
 	}
+	if (unanswered(sk, skb))
+		return 0;
 	/* the program of the tracepoint may be at work beneath this softirq */
 	if (cpu->depth[HOOK_SEND]) {
 		c->recovered[HOOK_SEND]++;
