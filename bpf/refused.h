@@ -85,11 +85,15 @@ static __always_inline u32 netns_of(struct sk_buff *skb)
 
 #define AT_ONCE 2000000 /* ns: generous, for emulated CPUs */
 
-/* timewait_ended: the RST has just ended a TIME_WAIT entry on this CPU. */
+/* timewait_ended: the RST has just ended a TIME_WAIT entry on this CPU. A new
+ * connection ends one, too, and the RST may be its own: the entry's has just the
+ * number that it waits for, which no new connection begins with. */
 static __always_inline void timewait_ended(struct reset_event *e, struct busy *cpu)
 {
 	if (!cpu->ended_ns || cpu->ended_ports != ((u32)e->local_port << 16 | e->peer_port) ||
 	    cpu->ended_netns != e->netns || bpf_ktime_get_boot_ns() - cpu->ended_ns > AT_ONCE)
+		return;
+	if (cpu->ended_substate == TCP_TIME_WAIT && e->trigger_seq != cpu->ended_rcv_nxt)
 		return;
 	cpu->ended_ns = 0;
 	e->flags &= ~RESET_UNTOLD;
