@@ -780,6 +780,7 @@ static __always_inline void tell_holder(struct seq_file *seq, struct holder *h, 
 {
 	bool stores = was && s->owner.tgid == h->owner.tgid && s->owner.start_ns == h->owner.start_ns;
 
+	h->opened_ns = s->opened_ns;
 	if (!was || s->doubt) {
 		h->doubt = was ? HOLDER_DOUBT : 0;
 		h->cookie = id;

@@ -133,11 +133,12 @@ type kernelFilter struct {
 }
 
 type kernelHolder struct {
-	_      structs.HostLayout
-	Cookie uint64
-	Doubt  uint32
-	State  uint32
-	Owner  kernelOwner
+	_        structs.HostLayout
+	Cookie   uint64
+	Doubt    uint32
+	State    uint32
+	OpenedNs uint64
+	Owner    kernelOwner
 }
 
 type kernelHolderFlags uint32
