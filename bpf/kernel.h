@@ -67,6 +67,7 @@ enum {
 #define IPPROTO_TCP 6
 #define AF_INET 2
 #define AF_INET6 10
+#define SOCK_STREAM 1
 #define SHUTDOWN_MASK 3
 #define SOCKFS_MAGIC 0x534f434b /* include/uapi/linux/magic.h */
 #define PF_EXITING 0x00000004 /* include/linux/sched.h */
@@ -180,6 +181,7 @@ struct sock {
 	int sk_err;
 	u32 sk_ack_backlog;
 	u32 sk_max_ack_backlog;
+	u16 sk_type;
 	u16 sk_protocol;
 	u8 sk_shutdown;
 	unsigned long sk_lingertime;

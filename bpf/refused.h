@@ -83,6 +83,20 @@ static __always_inline u32 netns_of(struct sk_buff *skb)
 	return BPF_CORE_READ(dev, nd_net.net, ns.inum);
 }
 
+/* taken tells a copy that another kind of socket has in its queue (AF_PACKET, raw)
+ * and gives up with it: no refusal. What TCP frees has no socket, or the connection
+ * that was looked up early. */
+static __always_inline bool taken(struct sk_buff *skb)
+{
+	struct sock *sk = skb->sk;
+	u8 state;
+
+	if (!sk)
+		return false;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV && BPF_CORE_READ(sk, sk_type) != SOCK_STREAM;
+}
+
 #define AT_ONCE 2000000 /* ns: generous, for emulated CPUs */
 
 /* timewait_ended: the RST has just ended a TIME_WAIT entry on this CPU. A new
@@ -252,6 +266,8 @@ int reason__kfree_skb(u64 *ctx)
 {
 	DROP_PROLOGUE;
 
+	if (taken(skb))
+		return 0;
 	return dropped(skb, reason, NULL, 0, true, cpu, c, at);
 }
 
@@ -273,7 +289,7 @@ int place__kfree_skb(u64 *ctx)
 	if (!skb->skb_iif)
 		return 0;
 	at = rst_offset(skb);
-	if (!at || foreign(skb))
+	if (!at || foreign(skb) || taken(skb))
 		return 0;
 	place = ctx[1];
 	for (i = 0; i < DROP_PLACES; i++) {
