@@ -185,6 +185,7 @@ struct holder {
 	__u64 cookie DOC("socket cookie");
 	__u32 doubt DOC("enum holder_flags");
 	__u32 state DOC("TCP state");
+	__u64 opened_ns DOC("when the connection was opened, boot-clock ns; 0: before rstwhy started");
 	struct owner owner DOC("process that holds a descriptor");
 };
 

@@ -67,12 +67,18 @@ enum {
 #define IPPROTO_TCP 6
 #define AF_INET 2
 #define AF_INET6 10
+#define SOCK_STREAM 1
 #define SHUTDOWN_MASK 3
 #define SOCKFS_MAGIC 0x534f434b /* include/uapi/linux/magic.h */
 #define PF_EXITING 0x00000004 /* include/linux/sched.h */
 #define PF_KTHREAD 0x00200000
 #define RTN_UNSPEC 0 /* include/uapi/linux/rtnetlink.h */
 #define RTN_LOCAL 2
+#define RTF_LOCAL 0x80000000 /* include/uapi/linux/ipv6_route.h */
+#define TCPOPT_EOL 0	     /* include/net/tcp.h */
+#define TCPOPT_NOP 1
+#define TCPOPT_MD5SIG 19
+#define TCPOPT_AO 29
 #define FLAG_FIN 0x01
 #define FLAG_SYN 0x02
 #define FLAG_RST 0x04
@@ -175,6 +181,7 @@ struct sock {
 	int sk_err;
 	u32 sk_ack_backlog;
 	u32 sk_max_ack_backlog;
+	u16 sk_type;
 	u16 sk_protocol;
 	u8 sk_shutdown;
 	unsigned long sk_lingertime;
@@ -238,6 +245,9 @@ struct dst_entry {
 };
 struct rtable {
 	__u16 rt_type;
+};
+struct rt6_info {
+	__u32 rt6i_flags;
 };
 
 /* conntrack; its types are in vmlinux's BTF also where it is a module. */

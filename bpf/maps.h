@@ -16,7 +16,7 @@ struct sock_owner {
 	u8 active;
 	u8 passive;
 	u8 gone; /* destroyed; only where the map by address stands in */
-	u8 pad;
+	u8 listed; /* counted in listeners */
 	u32 counted; /* 1 + storm_turn: a reset of it was counted in doubt then */
 	u64 id;      /* stands in for the cookie where programs may not ask for one */
 };
@@ -44,13 +44,20 @@ struct listener_key {
 	u16 pad;
 };
 
+/* How many listeners are bound to the same (SO_REUSEPORT), and the sum of their
+ * addresses: where it is one, that is the address of it. */
+struct listening {
+	u64 sum;
+	u64 count;
+};
+
 /* Listeners by what they are bound to, for the children that inherit their owner
- * there; 0 where several are bound to the same (SO_REUSEPORT). */
+ * there. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct listener_key);
-	__type(value, u64);
+	__type(value, struct listening);
 } listeners SEC(".maps");
 
 /* Sockets that are gone but may still draw late segments. 64 Ki connections:

@@ -91,9 +91,25 @@ static __always_inline u32 netns_of(struct sk_buff *skb)
 	return BPF_CORE_READ(dev, nd_net.net, ns.inum);
 }
 
+/* taken tells a copy that another kind of socket has in its queue (AF_PACKET, raw)
+ * and gives up with it: no refusal. What TCP frees has no socket, or the connection
+ * that was looked up early. */
+static __always_inline bool taken(struct sk_buff *skb)
+{
+	struct sock *sk = skb->sk;
+	u8 state;
+
+	if (!sk)
+		return false;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV && BPF_CORE_READ(sk, sk_type) != SOCK_STREAM;
+}
+
 #define AT_ONCE 1000000000ULL /* ns: the same softirq, on an emulated and busy CPU too */
 
-/* timewait_ended: the RST has just ended a TIME_WAIT entry on this CPU. */
+/* timewait_ended: the RST has just ended a TIME_WAIT entry on this CPU. A new
+ * connection ends one, too, and the RST may be its own: the entry's has just the
+ * number that it waits for, which no new connection begins with. */
 static __always_inline void timewait_ended(struct reset_event *e, struct busy *cpu)
 {
 	u32 ahead = e->trigger_seq - cpu->ended_rcv_nxt;
@@ -101,7 +117,7 @@ static __always_inline void timewait_ended(struct reset_event *e, struct busy *c
 	if (!cpu->ended_ns || cpu->ended_ports != ((u32)e->local_port << 16 | e->peer_port) ||
 	    cpu->ended_netns != e->netns || bpf_ktime_get_boot_ns() - cpu->ended_ns > AT_ONCE)
 		return;
-	/* what tcp_timewait_state_process asks of a RST; a new connection ends it too */
+	/* what tcp_timewait_state_process asks of a RST */
 	if (ahead > (cpu->ended_substate == TCP_FIN_WAIT2 ? cpu->ended_window : 0))
 		return;
 	cpu->ended_ns = 0;
@@ -263,7 +279,7 @@ int reason__kfree_skb(u64 *ctx)
 	DROP_PROLOGUE;
 
 	/* without a reason only TCP's own say anything */
-	if (reason == drop_not_specified && !reached_tcp(skb))
+	if (taken(skb) || (reason == drop_not_specified && !reached_tcp(skb)))
 		return 0;
 	return dropped(skb, reason, NULL, 0, true, cpu, c, at);
 }
@@ -286,7 +302,7 @@ int place__kfree_skb(u64 *ctx)
 	if (!skb->skb_iif)
 		return 0;
 	at = rst_offset(skb);
-	if (!at || foreign(skb))
+	if (!at || foreign(skb) || taken(skb))
 		return 0;
 	place = ctx[1];
 	for (i = 0; i < DROP_PLACES; i++) {

@@ -227,6 +227,42 @@ static __always_inline int send_reset_bare(u64 *ctx, struct busy *cpu, u32 extra
 	return send_reset(ctx, cpu, extra, 16);
 }
 
+/* is_signed tells whether a segment has a signature (TCP-MD5, TCP-AO). */
+static __always_inline bool is_signed(struct sk_buff *skb)
+{
+	unsigned char *th = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header);
+	u8 doff = 0, option[2] = {};
+	u32 at = 20, end;
+	int i;
+
+	bpf_probe_read_kernel(&doff, 1, th + 12);
+	end = (doff >> 4) * 4;
+	for (i = 0; i < 40; i++) {
+		if (at + 1 >= end || bpf_probe_read_kernel(option, 2, th + at) || option[0] == TCPOPT_EOL)
+			return false;
+		if (option[0] == TCPOPT_MD5SIG || option[0] == TCPOPT_AO)
+			return true;
+		at += option[0] == TCPOPT_NOP ? 1 : option[1] < 2 ? 2 : option[1];
+	}
+	return false;
+}
+
+/* unanswered tells a segment that those functions leave without an answer: it is
+ * not for an address of this host, or it is signed, and nobody here has a key (one
+ * of a listener at its source port would do). The later tracepoint comes after. */
+static __always_inline bool unanswered(struct sock *sk, struct sk_buff *skb)
+{
+	unsigned long dst = BPF_CORE_READ(skb, _skb_refdst) & ~1UL;
+
+	if (!sk && dst && BPF_CORE_READ(skb, protocol) == bpf_htons(ETH_P_IP)) {
+		if (BPF_CORE_READ((struct rtable *)dst, rt_type) != RTN_LOCAL)
+			return true;
+	} else if (!sk && dst && !(BPF_CORE_READ((struct rt6_info *)dst, rt6i_flags) & RTF_LOCAL)) {
+		return true;
+	}
+	return is_signed(skb);
+}
+
 /* unseen records what the tracepoint before 6.10 does not show, at the entry of
  * the function that answers segments (tcp_v4_send_reset, tcp_v6_send_reset): RSTs
  * without a socket and of TIME_WAIT entries (include/trace/events/tcp.h had
@@ -249,6 +285,8 @@ static __always_inline int unseen(struct sock *sk, struct sk_buff *skb)
 			cpu->nobody_skb = (u64)skb;
 		return 0;
 	}
+	if (unanswered(sk, skb))
+		return 0;
 	/* the program of the tracepoint may be at work beneath this softirq */
 	if (cpu->depth[HOOK_SEND]) {
 		c->recovered[HOOK_SEND]++;
@@ -455,8 +493,10 @@ static __always_inline void learn(struct sock *sk, u8 how)
 	struct task_struct *task = acting_task(sk);
 	struct sock_owner *s;
 
-	if (!task)
+	if (!task) {
+		unremember(sk);
 		return;
+	}
 	s = sock_owner_of(sk);
 	if (!s)
 		return;
@@ -550,7 +590,7 @@ static __always_inline void closed(struct sock *sk, u8 old)
 	s = stored(sk);
 	if (old == TCP_LISTEN) {
 		if (!can_store)
-			forget_listener(sk);
+			forget_listener(sk, s, (u64)sk);
 		stop_listener(sk, s);
 		if (s)
 			s->prev_state = old;
@@ -594,11 +634,11 @@ static __always_inline int state_change(u64 *ctx)
 	case TCP_LISTEN:
 		learn(sk, OWNER_LISTEN);
 		if (!can_store)
-			note_listener(sk);
+			note_listener(sk, stored(sk), (u64)sk);
 		break;
 	case TCP_SYN_RECV:
 		if (old == TCP_LISTEN)
-			inherit(sk);
+			inherit(sk, (u64)sk);
 		renumber(sk);
 		break;
 	case TCP_ESTABLISHED:
@@ -740,6 +780,7 @@ static __always_inline void tell_holder(struct seq_file *seq, struct holder *h, 
 {
 	bool stores = was && s->owner.tgid == h->owner.tgid && s->owner.start_ns == h->owner.start_ns;
 
+	h->opened_ns = s->opened_ns;
 	if (!was || s->doubt) {
 		h->doubt = was ? HOLDER_DOUBT : 0;
 		h->cookie = id;
@@ -865,6 +906,8 @@ int address__task_file(struct bpf_iter__task_file *ctx)
 			s->passive = BPF_CORE_READ(tp, bytes_acked) == data;
 		}
 	}
+	if (h.state == TCP_LISTEN)
+		note_listener(sk, s, (u64)sk);
 	tell_holder(ctx->meta->seq, &h, s, was, s->id, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter));
 	return 0;
 }

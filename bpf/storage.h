@@ -85,65 +85,78 @@ static __always_inline u64 identity(struct sock *sk, const struct sock_owner *s,
 	return (address ^ id_secret) * 0x9e3779b97f4a7c15ULL;
 }
 
-static __always_inline void listener_key(struct listener_key *k, struct tcp_sock *tp)
+/* listener_key tells what a socket is bound to. Only probe reads: the walk has
+ * plain pointers. */
+static __always_inline void listener_key(struct listener_key *k, struct sock *sk)
 {
-	struct tuple t = {};
+	k->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	k->port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
+		BPF_CORE_READ_INTO(&k->addr, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
+	} else {
+		u32 v4 = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
 
-	sock_tuple(&t, &tp->inet_conn.icsk_inet);
-	__builtin_memcpy(k->addr, t.local_addr, 16);
-	k->netns = t.netns;
-	k->port = t.local_port;
+		map_v4(k->addr, &v4);
+	}
 }
 
-/* note_listener and forget_listener keep the listeners by what they are bound to. */
-static __always_inline void note_listener(struct sock *sk)
+/* note_listener and forget_listener keep the listeners by what they are bound to;
+ * s is what is remembered of this one. */
+static __always_inline void note_listener(struct sock *sk, struct sock_owner *s, u64 address)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct listener_key key = {};
-	u64 address = (u64)sk, *known;
+	struct listening none = {}, *l;
 
-	if (!tp)
+	if (!s || s->listed)
 		return;
-	listener_key(&key, tp);
-	known = bpf_map_lookup_elem(&listeners, &key);
-	if (known && *known != address)
-		address = 0;
-	bpf_map_update_elem(&listeners, &key, &address, BPF_ANY);
+	listener_key(&key, sk);
+	l = bpf_map_lookup_elem(&listeners, &key);
+	if (!l) {
+		bpf_map_update_elem(&listeners, &key, &none, BPF_NOEXIST);
+		l = bpf_map_lookup_elem(&listeners, &key);
+		if (!l)
+			return;
+	}
+	s->listed = 1;
+	__sync_fetch_and_add(&l->sum, address);
+	__sync_fetch_and_add(&l->count, 1);
 }
 
-static __always_inline void forget_listener(struct sock *sk)
+static __always_inline void forget_listener(struct sock *sk, struct sock_owner *s, u64 address)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct listener_key key = {};
-	u64 *known;
+	struct listening *l;
 
-	if (!tp)
+	if (!s || !s->listed)
 		return;
-	listener_key(&key, tp);
-	known = bpf_map_lookup_elem(&listeners, &key);
-	if (known && *known == (u64)sk)
-		bpf_map_delete_elem(&listeners, &key);
+	s->listed = 0;
+	listener_key(&key, sk);
+	l = bpf_map_lookup_elem(&listeners, &key);
+	if (!l)
+		return;
+	__sync_fetch_and_add(&l->sum, -address);
+	__sync_fetch_and_add(&l->count, -1);
 }
 
 /* inherit does for a child what cloning does to its storage. It is still bound as
  * its listener (inet_csk_clone_lock sets the state first). */
-static __always_inline void inherit(struct sock *sk)
+static __always_inline void inherit(struct sock *sk, u64 child)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct listener_key key = {};
+	struct listening *l;
 	struct sock_owner *s;
-	u64 *listener, at, child = (u64)sk;
+	u64 at;
 
-	if (can_store || !tp)
+	if (can_store)
 		return;
 	bpf_map_delete_elem(&owners_by_address, &child);
-	listener_key(&key, tp);
-	listener = bpf_map_lookup_elem(&listeners, &key);
-	if (!listener || !*listener)
+	listener_key(&key, sk);
+	l = bpf_map_lookup_elem(&listeners, &key);
+	if (!l || l->count != 1)
 		return;
-	at = *listener;
-	s = bpf_map_lookup_elem(&owners_by_address, &at);
-	if (s)
+	at = l->sum;
+	s = by_address(at);
+	if (s && s->listed)
 		bpf_map_update_elem(&owners_by_address, &child, s, BPF_ANY);
 }
 
@@ -155,8 +168,20 @@ static __always_inline void renumber(struct sock *sk)
 	if (can_ask_cookie)
 		return;
 	s = stored(sk);
-	if (s)
-		s->id = new_id();
+	if (!s)
+		return;
+	s->id = new_id();
+	s->listed = 0;
+}
+
+/* unremember: whoever opens this socket is not known, and what is remembered at its
+ * address may be of the one before. */
+static __always_inline void unremember(struct sock *sk)
+{
+	u64 address = (u64)sk;
+
+	if (!can_store)
+		bpf_map_delete_elem(&owners_by_address, &address);
 }
 
 /* forget: the address may soon be another socket's. */

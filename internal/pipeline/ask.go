@@ -180,8 +180,11 @@ func (s *session) identify(p *pending, now uint64, last bool) {
 	switch found := question.Socket(); {
 	case p.ask != nil && p.ask.overtaken:
 		probe.Challenged(&p.raw)
-	case survival != netns.Alive && s.ended(p):
+	case s.ended(p):
+	case p.succeeded: // by another connection of the same addresses and ports: what there is tells nothing
 	case survival != netns.NotKnown:
+		before := p.raw
+		p.before = &before
 		p.sought = s.names.SetRefuser(&p.raw, probe.Refuser{
 			Alive: survival == netns.Alive, Listener: survival == netns.Gone && found.Listener(),
 			State: found.State, TimeWait: found.TimeWait, Request: found.Request, Cookie: found.Cookie,
@@ -196,7 +199,9 @@ func (s *session) identify(p *pending, now uint64, last bool) {
 // after it: by a RST that was accepted, or by a process that left a tombstone.
 func (s *session) ended(p *pending) bool {
 	for _, later := range s.queue {
-		if probe.EndedLater(&p.raw, &later.raw) {
+		if probe.EndedLater(&p.raw, &later.raw) && probe.OpenedLater(&p.raw, later.raw.OpenedNs) {
+			p.succeeded = true
+		} else if probe.EndedLater(&p.raw, &later.raw) {
 			probe.SetEnded(&p.raw, later.raw.State, &later.raw.Owner, later.raw.How)
 			p.stored = s.complete(&p.raw.Owner)
 			return true
@@ -204,6 +209,10 @@ func (s *session) ended(p *pending) bool {
 	}
 	t, ok := s.live.Tombstone(&p.raw)
 	if !ok || t.GoneNs < p.raw.TimeNs {
+		return false
+	}
+	if probe.OpenedLater(&p.raw, t.OpenedNs) {
+		p.succeeded = true
 		return false
 	}
 	probe.SetEnded(&p.raw, t.LeftState, &t.Owner, t.How)

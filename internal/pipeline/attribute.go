@@ -152,6 +152,14 @@ func (s *session) bySought(p *pending, res *Resolution) {
 	if len(p.holders) == 0 && s.ended(p) { // between the answer and the walk
 		res.Raw, res.Owner, res.Source = p.raw, p.stored, probe.Source(&p.raw)
 	}
+	// It may be another connection than the one that refused it: the one that did
+	// was open then, and where nothing but its being open tells the cause, somebody
+	// must have it who tells when it was opened.
+	if p.succeeded || probe.OpenedLater(&p.raw, p.latest) || len(p.holders) == 0 && p.stored == nil && s.names.Supposed(&p.raw) {
+		p.raw = *p.before
+		res.Raw = p.raw
+		return
+	}
 	if len(p.holders) == 0 || !allSame(p.holders) || bornAfter(&p.holders[0], &p.raw) {
 		return
 	}
@@ -235,6 +243,7 @@ func (s *session) walk(now uint64) {
 			for _, p := range seeking {
 				if p.sought == holders[i].Cookie {
 					p.holders, p.storing = append(p.holders, holders[i].Owner), stored
+					p.latest = max(p.latest, holders[i].OpenedNs)
 				}
 			}
 			continue

@@ -58,6 +58,61 @@ var attributeCases = []struct {
 	{name: "a listener that several run", set: sharedListener, holders: []uint32{2, 3}, want: "- none false"},
 }
 
+// TestAnotherConnection: what took the addresses and ports after the RST did not
+// refuse it, whoever has it.
+func TestAnotherConnection(t *testing.T) {
+	const at = 10 * ms
+	for _, tt := range []struct {
+		name   string
+		buried probe.Tombstone
+		opened uint64 // the found connection, as the walk tells
+		held   bool
+		ended  bool
+		want   uint32 // the owner's pid
+		state  uint8
+	}{
+		{name: "ended after it", buried: probe.Tombstone{Owner: proc(2), GoneNs: 20 * ms, OpenedNs: 5 * ms, LeftState: 4}, ended: true, want: 2, state: 4},
+		{name: "opened and ended after it", buried: probe.Tombstone{Owner: proc(2), GoneNs: 20 * ms, OpenedNs: 15 * ms}, held: true},
+		{name: "opened before", opened: 5 * ms, held: true, want: 3, state: stateEstablished},
+		{name: "opened before rstwhy", held: true, want: 3, state: stateEstablished},
+		{name: "opened after", opened: 15 * ms, held: true},
+		{name: "nobody tells when"},
+	} {
+		live := &fakeKernel{tombstones: map[uint64]probe.Tombstone{}}
+		if tt.buried.GoneNs != 0 {
+			live.tombstones[at] = tt.buried
+		}
+		s, _ := newTestSession(t, live, Options{})
+		s.names.States = map[uint8]string{1: "ESTABLISHED", 4: "FIN_WAIT1", 10: "LISTEN"}
+		p := &pending{raw: rawReset(at)}
+		p.raw.Hook, p.raw.Direction, p.raw.Flags, p.raw.Owner, p.raw.State, p.raw.Socket = hookDrop, received, 1<<17, probe.Owner{}, 0, 0
+		if got := s.ended(p); got != tt.ended {
+			t.Errorf("%s: ended %t", tt.name, got)
+		}
+		if !tt.ended {
+			before := p.raw
+			p.before, p.sought, p.latest = &before, 7, tt.opened
+			p.raw.State, p.raw.Socket = stateEstablished, 1
+			if tt.held {
+				p.holders = []probe.Owner{proc(3)}
+			}
+		}
+		res := Resolution{Raw: p.raw}
+		s.attribute(p, &res)
+		pid := uint32(0)
+		if res.Owner != nil {
+			pid = uint32(res.Owner.PID)
+		}
+		want := uint32(0)
+		if tt.want != 0 {
+			want = proc(tt.want).Tgid
+		}
+		if pid != want || res.Raw.State != tt.state {
+			t.Errorf("%s: owner %d, state %d, want %d, %d", tt.name, pid, res.Raw.State, want, tt.state)
+		}
+	}
+}
+
 func closedOrphan(e *probe.ResetEvent) { e.How, e.Ended, e.Flags = howShut, endedClose, flagDead }
 func inDoubt(e *probe.ResetEvent)      { e.Flags = flagDoubt }
 func shared(e *probe.ResetEvent)       { e.Flags, e.FileRefs = flagDoubt, 2 }

@@ -135,11 +135,12 @@ type kernelFilter struct {
 }
 
 type kernelHolder struct {
-	_      structs.HostLayout
-	Cookie uint64
-	Doubt  uint32
-	State  uint32
-	Owner  kernelOwner
+	_        structs.HostLayout
+	Cookie   uint64
+	Doubt    uint32
+	State    uint32
+	OpenedNs uint64
+	Owner    kernelOwner
 }
 
 type kernelHolderFlags uint32
@@ -163,6 +164,12 @@ type kernelListenerStop struct {
 	Netns   uint32
 	Port    uint16
 	Outside uint16
+}
+
+type kernelListening struct {
+	_     structs.HostLayout
+	Sum   uint64
+	Count uint64
 }
 
 type kernelNetnsHits struct {
@@ -335,7 +342,7 @@ type kernelSockOwner struct {
 	Active    uint8
 	Passive   uint8
 	Gone      uint8
-	Pad       uint8
+	Listed    uint8
 	Counted   uint32
 	Id        uint64
 }

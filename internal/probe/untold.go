@@ -28,6 +28,9 @@ func (n *Names) SetRefuser(e *ResetEvent, s Refuser) (cookie uint64) {
 	const ignored, killed = uint8(kernelResetEffectEFFECT_IGNORED), uint8(kernelResetEffectEFFECT_KILLED)
 	plain := e.DropReason == n.DropNotSpecified
 	switch {
+	case s.Alive && (s.TimeWait || s.Request) && n.byConnection(e):
+		// it refused the RST, and what is there now came after it
+		return 0
 	case s.Alive && s.TimeWait:
 		e.State, e.TwSubstate, e.Socket, e.Effect = timeWait, s.State, uint8(kernelSocketKindSOCKET_TIMEWAIT), ignored
 		return 0
@@ -52,11 +55,29 @@ func (n *Names) SetRefuser(e *ResetEvent, s Refuser) (cookie uint64) {
 	return s.Cookie
 }
 
-// EndedLater tells that an accepted RST ended the connection after the RST e.
+// byConnection tells that only an open connection, or a listener, gives this reason
+// for refusing a RST.
+func (n *Names) byConnection(e *ResetEvent) bool {
+	return slices.Contains([]string{"TCP_RESET", "TCP_INVALID_SEQUENCE", "TCP_OVERWINDOW"}, n.DropReasons[e.DropReason])
+}
+
+// Supposed tells that the cause follows from nothing but an open connection that
+// was found after the RST: something before it must have dropped it.
+func (n *Names) Supposed(e *ResetEvent) bool {
+	state := n.States[e.State]
+	return n.Untold(e) && e.Socket == uint8(kernelSocketKindSOCKET_FULL) && e.DropReason == n.DropNotSpecified && state != "LISTEN" && state != "SYN_SENT"
+}
+
+// EndedLater tells that an accepted RST ended the connection, or the next one of
+// its addresses and ports (OpenedLater), after the RST e.
 func EndedLater(e, later *ResetEvent) bool {
 	return kernelResetHook(later.Hook) == kernelResetHookHOOK_RECEIVE && later.TimeNs >= e.TimeNs && later.Netns == e.Netns &&
 		later.LocalPort == e.LocalPort && later.PeerPort == e.PeerPort && later.LocalAddr == e.LocalAddr && later.PeerAddr == e.PeerAddr
 }
+
+// OpenedLater tells that a connection was opened after the RST e, and so did not
+// refuse it.
+func OpenedLater(e *ResetEvent, openedNs uint64) bool { return openedNs > e.TimeNs }
 
 // SetEnded writes that the RST met a connection that ended only later: its state
 // then, and its owner.

@@ -30,6 +30,8 @@ func TestRefuser(t *testing.T) {
 		{"alive, established", &reasons, 5, Refuser{Alive: true, State: 1, Cookie: 7}, fullKind, refusedIt, 7},
 		{"alive, of no reason", &places, 0, Refuser{Alive: true, State: 1, Cookie: 7}, fullKind, refusedIt, 7},
 		{"alive in TIME_WAIT", &reasons, 0, Refuser{Alive: true, TimeWait: true, State: 5, Cookie: 7}, twKind, refusedIt, 0},
+		{"TIME_WAIT since", &reasons, 5, Refuser{Alive: true, TimeWait: true, State: 6, Cookie: 7}, noKind, unanswered, 0},
+		{"another request since", &reasons, 5, Refuser{Alive: true, Request: true, State: 3, Cookie: 7}, noKind, unanswered, 0},
 		{"alive request", &reasons, 0, Refuser{Alive: true, Request: true, State: 3, Cookie: 7}, reqKind, refusedIt, 0},
 		{"the request is gone", &reasons, 0, Refuser{Listener: true, State: 10, Cookie: 8}, fullKind, endedIt, 8},
 		{"the request is gone, places", &places, 0, Refuser{Listener: true, State: 10, Cookie: 8}, fullKind, endedIt, 8},
