@@ -21,7 +21,10 @@ export GOFLAGS := $(strip $(filter-out -buildvcs%,$(GOFLAGS)) -buildvcs=false)
 # From git where the tree is a repository of its own (and not merely unpacked
 # inside another one), else "unknown".
 VERSION = $(shell test -z "$$(git rev-parse --show-prefix 2>&1)" && git describe --tags --always --dirty || echo unknown)
-LDFLAGS = -s -w -X main.version=$(VERSION)
+# The commit and its date, not the build's: the same commit gives the same bytes.
+COMMIT  = $(shell test -z "$$(git rev-parse --show-prefix 2>&1)" && git rev-parse HEAD || echo unknown)
+DATE    = $(shell test -z "$$(git rev-parse --show-prefix 2>&1)" && TZ=UTC git log -1 --date=format-local:%FT%TZ --format=%cd || echo unknown)
+LDFLAGS = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.commitDate=$(DATE)
 
 # What `make generate` writes. One clang makes the BPF objects, named by the
 # go:generate line in internal/probe: another one may order the instructions
@@ -30,7 +33,7 @@ GENERATED := 'internal/probe/*_bpfel.*' 'internal/probe/*_bpfeb.*' docs/referenc
 
 # The tools that each target needs, as COMMAND-OR-FILE=PACKAGE; with A|B the
 # first package that the distribution has is taken.
-TEST_TOOLS     := javac=openjdk-17-jdk-headless|default-jdk-headless python3=python3 nft=nftables chromium=chromium|chromium-browser /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf=fonts-dejavu-core /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+TEST_TOOLS     := javac=openjdk-17-jdk-headless|default-jdk-headless python3=python3 nft=nftables chromium=chromium|chromium-browser /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf=fonts-dejavu-core /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring git=git mmdebstrap=mmdebstrap rpm=rpm strace=strace pkill=procps
 RACE_TOOLS     := gcc=gcc /usr/include/stdio.h=libc6-dev
 GENERATE_TOOLS := clang-19=clang-19 llvm-strip-19=llvm-19
 LINT_TOOLS     := shellcheck=shellcheck
@@ -130,6 +133,10 @@ bench: build ## measure events a second, cost in the kernel, and memory (as root
 	CGO_ENABLED=0 go test -c -trimpath -o bin/pipeline.test ./internal/pipeline
 	$(SUDO) bin/bench -rstwhy bin/rstwhy $(ARGS)
 
+.PHONY: release
+release: check-go ## make dist/ for amd64 and arm64: binaries, tar.gz, deb, rpm, SBOM, checksums
+	VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' deploy/release
+
 .PHONY: generate
 generate: check-go ## make the BPF objects (with clang-19) and docs/reference anew
 	$(call need,generate,$(GENERATE_TOOLS))
@@ -157,8 +164,9 @@ lint: check-go ## go vet, staticcheck, gofmt, go mod tidy, shellcheck
 		exit 1
 	fi
 	go mod tidy -diff
-	shellcheck .ci/run
+	go -C deploy/tools mod tidy -diff
+	shellcheck .ci/run deploy/release deploy/package-version deploy/*.sh
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin cover.out
+	rm -rf bin dist cover.out

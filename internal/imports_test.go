@@ -58,6 +58,9 @@ const outsideRule = `
 
 	# flags and verbs are the command's
 	github.com/spf13 < cmd/rstwhy, gen
+
+	# so is the service manager
+	github.com/coreos/go-systemd < cmd/rstwhy
 `
 
 // stdlibOnly are the packages that import neither this module nor any other.

@@ -228,7 +228,7 @@ func TestUsageErrors(t *testing.T) {
 			t.Errorf("%q: stdout %q", tt.args, &r.stdout)
 		}
 	}
-	for _, args := range [][]string{{}, {"--help"}, {"trace", "--help"}, {"--version"}} {
+	for _, args := range [][]string{{}, {"--help"}, {"trace", "--help"}, {"--version"}, {"version"}} {
 		r := cliCommand(bin, args...)
 		if status := r.run(t); status != exitOK || r.stdout.Len() == 0 || r.stderr.Len() != 0 {
 			t.Errorf("%q: status %d, stdout %d bytes, stderr %q", args, status, r.stdout.Len(), &r.stderr)

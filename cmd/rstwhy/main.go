@@ -13,9 +13,6 @@ import (
 	"rstwhy/internal/probe"
 )
 
-// version is set at link time (Makefile).
-var version = "unknown"
-
 // Exit statuses.
 const (
 	exitOK         = 0
@@ -91,6 +88,8 @@ slow for a proof (check --prove).`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%w (see '%s --help')", err, c.CommandPath())
 	})
-	root.AddCommand(newTraceCommand(), newCheckCommand(), newZKCommand(), newReportCommand(), newExplainCommand(), newManCommand())
+	root.AddCommand(newTraceCommand(), newCheckCommand(), newZKCommand(), newReportCommand(), newExplainCommand(), newVersionCommand(), newManCommand())
+	cobra.AddTemplateFunc("build", func() string { return thisBuild().text() }) // called by --version alone: it parses BTF
+	root.SetVersionTemplate("{{build}}")
 	return root
 }

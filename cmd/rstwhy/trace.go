@@ -214,9 +214,7 @@ func (f *traceFlags) options() (pipeline.Options, error) {
 	if opts.Select, err = f.selection(len(f.replay) > 0); err != nil {
 		return opts, err
 	}
-	if f.ready != "" {
-		opts.Ready = func() error { return writeReady(f.ready) }
-	}
+	opts.Ready = f.announce
 	return opts, nil
 }
 

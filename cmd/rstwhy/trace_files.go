@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"rstwhy/internal/pipeline"
 )
 
@@ -105,6 +107,18 @@ func (f *traceFlags) signals(opts *pipeline.Options) (context.Context, func()) {
 	opts.Now = now
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	return ctx, func() { stop(); signal.Stop(now) }
+}
+
+// announce tells those who wait until every hook is attached: systemd, where it
+// started this process (Type=notify), and whoever gave --ready-file.
+func (f *traceFlags) announce() error {
+	if _, err := daemon.SdNotify(true, daemon.SdNotifyReady); err != nil {
+		return fmt.Errorf("tell systemd that the hooks are attached: %w", err)
+	}
+	if f.ready == "" {
+		return nil
+	}
+	return writeReady(f.ready)
 }
 
 // writeReady makes the ready file whole in one step. An older one is replaced;

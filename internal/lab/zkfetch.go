@@ -74,7 +74,7 @@ func (r ZKRelease) Fetch(ctx context.Context, cache string) (string, error) {
 	if have, err := os.ReadFile(complete); err == nil && string(have) == want {
 		return jars, nil
 	}
-	mirror, err := zkMirror()
+	mirror, err := DebianMirror()
 	if err != nil {
 		return "", err
 	}
@@ -186,9 +186,9 @@ func zkLock(path string) (unlock func(), err error) {
 // as on Ubuntu.
 const ZKMirrorEnv = "RSTWHY_DEBIAN_MIRROR"
 
-// zkMirror finds the Debian mirror that this machine uses, in the deb822 form
+// DebianMirror finds the Debian mirror that this machine uses, in the deb822 form
 // (sources.list(5)) or the one-line form.
-func zkMirror() (string, error) {
+func DebianMirror() (string, error) {
 	if uri := os.Getenv(ZKMirrorEnv); uri != "" {
 		return uri, nil
 	}
@@ -206,7 +206,7 @@ func zkMirror() (string, error) {
 			return uri, nil
 		}
 	}
-	return "", errors.New("no Debian mirror in /etc/apt: the ZooKeeper test takes its servers from Debian's packages; name a mirror in the environment variable " + ZKMirrorEnv)
+	return "", errors.New("no Debian mirror in /etc/apt: tests take ZooKeeper and a clean system from there; name a mirror in the environment variable " + ZKMirrorEnv)
 }
 
 // zkMirrorIn gives the first mirror of Debian itself that a sources file

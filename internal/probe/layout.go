@@ -1,6 +1,8 @@
 package probe
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,6 +23,17 @@ type Field struct {
 // nested structs flattened as owner.tgid. It is read once: the object takes
 // milliseconds to parse.
 func Layout() []Field { return slices.Clone(layout()) }
+
+// LayoutID names the layout by the first digits of a hash of it, and gives the
+// size of a record: two programs with the same one read each other's records as
+// they are.
+func LayoutID() (hash string, size int) {
+	h := sha256.New()
+	for _, f := range Layout() {
+		fmt.Fprintf(h, "%s %d %d\n", f.Name, f.Offset, f.Size)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6]), int(unsafe.Sizeof(ResetEvent{}))
+}
 
 var layout = sync.OnceValue(func() []Field {
 	spec, err := loadKernel()
