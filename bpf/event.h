@@ -82,6 +82,7 @@ enum reset_flags {
 	RESET_NAT = 1 << 14,          /* nat_* is set: conntrack translates this connection */
 	RESET_ACTOR = 1 << 15,        /* actor is set: another process than the owner may be */
 	RESET_FORWARDED = 1 << 16,    /* firewall: the rejected segment was being forwarded (known to fentry only) */
+	RESET_UNTOLD = 1 << 17,       /* drop: this kernel does not tell which socket refused it (before 6.11) */
 };
 
 /* owner: a process as the kernel knows it. */
@@ -167,13 +168,21 @@ struct closer_event {
 	__u32 exiting DOC("1: the process was exiting");
 	__u64 time_ns DOC("boot-clock time, ns");
 	__u64 cookie DOC("socket cookie");
+	__u32 netns DOC("RECORD_PROCESS: inode number of the network namespace of its socket");
+	__u32 pad DOC("zero");
 	struct owner owner DOC("the process");
+};
+
+enum holder_flags {
+	HOLDER_DOUBT = 1,  /* a reset of this socket waits for its owner */
+	HOLDER_SOUGHT = 2, /* user space asked who holds the socket of this cookie */
+	HOLDER_STORED = 4, /* it is the process that is stored with the socket */
 };
 
 /* holder: one line of the descriptor walk. */
 struct holder {
 	__u64 cookie DOC("socket cookie");
-	__u32 doubt DOC("1: a reset of this socket waits for its owner");
+	__u32 doubt DOC("enum holder_flags");
 	__u32 state DOC("TCP state");
 	struct owner owner DOC("process that holds a descriptor");
 };

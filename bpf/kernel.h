@@ -68,6 +68,7 @@ enum {
 #define AF_INET 2
 #define AF_INET6 10
 #define SHUTDOWN_MASK 3
+#define SOCKFS_MAGIC 0x534f434b /* include/uapi/linux/magic.h */
 #define PF_EXITING 0x00000004 /* include/linux/sched.h */
 #define PF_KTHREAD 0x00200000
 #define RTN_UNSPEC 0 /* include/uapi/linux/rtnetlink.h */
@@ -155,6 +156,18 @@ struct socket {
 	struct sock *sk;
 };
 
+/* How a socket's file is told without bpf_sock_from_file (before 5.11). */
+struct super_block {
+	unsigned long s_magic;
+};
+struct inode {
+	struct super_block *i_sb;
+};
+struct file___before_5_11 {
+	struct inode *f_inode;
+	void *private_data; /* struct socket * in sockfs */
+};
+
 struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
@@ -220,6 +233,9 @@ struct sk_buff {
 	__u16 transport_header;
 	__u16 network_header;
 };
+struct dst_entry {
+	struct net_device *dev;
+};
 struct rtable {
 	__u16 rt_type;
 };
@@ -282,6 +298,7 @@ struct task_struct {
 	u64 start_boottime;
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
+	void *stack;
 	char comm[16];
 };
 

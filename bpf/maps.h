@@ -15,8 +15,10 @@ struct sock_owner {
 	u8 doubt;
 	u8 active;
 	u8 passive;
-	u8 pad[2];
+	u8 gone; /* destroyed; only where the map by address stands in */
+	u8 pad;
 	u32 counted; /* 1 + storm_turn: a reset of it was counted in doubt then */
+	u64 id;      /* stands in for the cookie where programs may not ask for one */
 };
 
 struct {
@@ -25,6 +27,31 @@ struct {
 	__type(key, int);
 	__type(value, struct sock_owner);
 } sock_owners SEC(".maps");
+
+/* The same by address, where programs may not use socket storage (5.10). A socket
+ * leaves when it is destroyed; it takes 64 Ki sockets, and the least used go. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, u64);
+	__type(value, struct sock_owner);
+} owners_by_address SEC(".maps");
+
+struct listener_key {
+	u8 addr[16];
+	u32 netns;
+	u16 port;
+	u16 pad;
+};
+
+/* Listeners by what they are bound to, for the children that inherit their owner
+ * there; 0 where several are bound to the same (SO_REUSEPORT). */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct listener_key);
+	__type(value, u64);
+} listeners SEC(".maps");
 
 /* Sockets that are gone but may still draw late segments. 64 Ki connections:
  * the kernel keeps FIN_WAIT2 minisockets for 60 s, so this covers about 1,000
@@ -104,6 +131,17 @@ struct busy {
 	u64 told_sk;
 	u64 counted_sk;
 	u32 counted_place; /* its draft */
+	u32 ids;	   /* given to sockets so far */
+	u64 answered_skb;  /* the segment whose answer was told at its function */
+	u64 nobody_skb;	   /* a RST for which there was no socket: it is freed at once */
+	/* The TIME_WAIT entry that was ended last, and when: the RST that did is freed
+	 * at once. */
+	u64 ended_ns;
+	u32 ended_ports;
+	u32 ended_netns;
+	u32 ended_rcv_nxt;
+	u32 ended_substate;
+	u32 nested[HOOKS]; /* the program met itself, and took the hit that its shadow would */
 	u32 pad;
 };
 
@@ -231,9 +269,33 @@ struct {
 	__type(value, struct netns_hits);
 } netns_counts SEC(".maps");
 
+/* Cookies of sockets whose holders user space asks the next walk for; 0: none. */
+#define SOUGHT 16
+u64 sought[SOUGHT] = {};
+
+/* What the kernel lets tracing programs call, found out by loading programs that
+ * try (internal/probe/ability.go). */
+const volatile u32 can_store = 1;     /* socket storage and typed current task: since 5.11 */
+const volatile u32 can_ask_cookie = 1; /* since 5.12 */
+const volatile u32 can_read_regs = 1;  /* bpf_task_pt_regs: since 5.15 */
+const volatile u32 stack_bytes = 16384; /* of a task, where the registers are at its end */
+const volatile u32 pad_abilities = 0;
+const volatile u64 id_secret = 0; /* hides addresses in the identities made of them */
+
 /* Numbers of the drop reasons that a RST can be dropped for, as a bit set. */
 const volatile u64 drop_reasons[4] = {};
 const volatile u32 drop_not_specified = 0;
+const volatile u32 drop_no_socket = 0;
+const volatile u32 pad_drop = 0;
+/* Functions that drop RSTs, where kfree_skb has no reason, and what that means in
+ * the numbers of drop_reasons; size 0: none. */
+struct drop_place {
+	u64 start;
+	u32 size;
+	u32 reason;
+};
+#define DROP_PLACES 8
+const volatile struct drop_place drop_places[DROP_PLACES] = {};
 /* shutdown(2) on this architecture */
 const volatile u32 shutdown_call = 0;
 

@@ -8,6 +8,18 @@ static __always_inline bool sock_flag(unsigned long flags, int bit)
 	return flags & (1UL << bit);
 }
 
+/* TASK reads a field of current: by a load where the kernel gives a typed pointer
+ * to it, else (5.10) by a probe read. */
+#define TASK(task, ...) (can_store ? TASK_LOAD(task, __VA_ARGS__) : BPF_CORE_READ(task, __VA_ARGS__))
+#define TASK_LOAD(...) ___apply(___arrow, ___narg(__VA_ARGS__))(__VA_ARGS__)
+
+static __always_inline struct task_struct *current_task(void)
+{
+	if (can_store)
+		return bpf_get_current_task_btf();
+	return (struct task_struct *)bpf_get_current_task();
+}
+
 /* acting_task returns the task that is in a system call on sk, or NULL. The
  * socket lock is owned by a task only between lock_sock and release_sock
  * (include/net/sock.h sock_owned_by_user), and softirqs put aside what arrives
@@ -19,24 +31,28 @@ static __always_inline struct task_struct *acting_task(struct sock *sk)
 
 	if (!sk->sk_lock.owned)
 		return NULL;
-	task = bpf_get_current_task_btf();
-	if (task->flags & PF_KTHREAD)
+	task = current_task();
+	if (TASK(task, flags) & PF_KTHREAD)
 		return NULL;
 	return task;
 }
 
 static __always_inline void fill_comm(struct owner *o, struct task_struct *leader)
 {
-	*(u64 *)o->comm = *(u64 *)leader->comm;
-	*(u64 *)(o->comm + 8) = *(u64 *)(leader->comm + 8);
+	if (can_store) {
+		*(u64 *)o->comm = *(u64 *)leader->comm;
+		*(u64 *)(o->comm + 8) = *(u64 *)(leader->comm + 8);
+	} else {
+		BPF_CORE_READ_INTO(&o->comm, leader, comm);
+	}
 }
 
 static __always_inline void fill_owner(struct owner *o, struct task_struct *task)
 {
-	struct task_struct *leader = task->group_leader;
+	struct task_struct *leader = TASK(task, group_leader);
 
-	o->tgid = task->tgid;
-	o->start_ns = leader->start_boottime;
+	o->tgid = TASK(task, tgid);
+	o->start_ns = TASK(leader, start_boottime);
 	o->cgroup_id = bpf_get_current_cgroup_id();
 	o->uid = bpf_get_current_uid_gid();
 	fill_comm(o, leader);
@@ -48,18 +64,27 @@ static __always_inline void fill_owner(struct owner *o, struct task_struct *task
 static __always_inline u8 ending(struct task_struct *task, s32 *code)
 {
 	*code = 0;
-	if (!(task->flags & PF_EXITING))
+	if (!(TASK(task, flags) & PF_EXITING))
 		return ENDED_CLOSE;
-	*code = task->signal->group_exit_code;
+	*code = TASK(task, signal, group_exit_code);
 	if (!*code)
-		*code = task->exit_code;
-	return task->signal->oom_mm ? ENDED_OOM : ENDED_EXIT;
+		*code = TASK(task, exit_code);
+	return TASK(task, signal, oom_mm) ? ENDED_OOM : ENDED_EXIT;
+}
+
+/* registers_of gives current's registers at the entry into the kernel, which are
+ * the last thing on its stack (asm/processor.h task_pt_regs of amd64 and arm64). */
+static __always_inline struct pt_regs *registers_of(struct task_struct *task)
+{
+	if (can_read_regs)
+		return (struct pt_regs *)bpf_task_pt_regs(task);
+	return TASK(task, stack) + stack_bytes - bpf_core_type_size(struct pt_regs);
 }
 
 /* system_call gives the number of the system call that current is in. */
 static __always_inline u32 system_call(struct task_struct *task)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct pt_regs *regs = registers_of(task);
 
 	if (bpf_core_field_exists(regs->orig_ax))
 		return BPF_CORE_READ(regs, orig_ax);
@@ -74,9 +99,9 @@ static __always_inline bool onlooker(struct task_struct *task)
 	u32 nr;
 	int i;
 
-	if (task->flags & PF_EXITING)
+	if (TASK(task, flags) & PF_EXITING)
 		return false;
-	if (task->tgid == self_tgid)
+	if (TASK(task, tgid) == self_tgid)
 		return true;
 	nr = system_call(task);
 	for (i = 0; i < READING_CALLS; i++)
@@ -85,7 +110,7 @@ static __always_inline bool onlooker(struct task_struct *task)
 	return false;
 }
 
-static __always_inline void announce(struct owner *o)
+static __always_inline void announce(struct owner *o, u32 netns)
 {
 	struct process_key key = { .start_ns = o->start_ns, .tgid = o->tgid };
 	struct closer_event *e;
@@ -104,6 +129,7 @@ static __always_inline void announce(struct owner *o)
 		return;
 	__builtin_memset(e, 0, sizeof(*e));
 	e->kind = RECORD_PROCESS;
+	e->netns = netns;
 	e->time_ns = bpf_ktime_get_boot_ns();
 	e->owner = *o;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);

@@ -71,11 +71,73 @@ static __always_inline bool foreign(struct sk_buff *skb)
 	return type != RTN_LOCAL && type != RTN_UNSPEC;
 }
 
+/* netns_of: TCP takes the device out of a segment that a socket has (tcp_v4_rcv);
+ * its route stays. */
+static __always_inline u32 netns_of(struct sk_buff *skb)
+{
+	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct dst_entry *dst = (struct dst_entry *)(skb->_skb_refdst & ~1UL);
+
+	if (!dev && dst && bpf_core_field_exists(dst->dev))
+		dev = BPF_CORE_READ(dst, dev);
+	return BPF_CORE_READ(dev, nd_net.net, ns.inum);
+}
+
+#define AT_ONCE 2000000 /* ns: generous, for emulated CPUs */
+
+/* timewait_ended: the RST has just ended a TIME_WAIT entry on this CPU. */
+static __always_inline void timewait_ended(struct reset_event *e, struct busy *cpu)
+{
+	if (!cpu->ended_ns || cpu->ended_ports != ((u32)e->local_port << 16 | e->peer_port) ||
+	    cpu->ended_netns != e->netns || bpf_ktime_get_boot_ns() - cpu->ended_ns > AT_ONCE)
+		return;
+	cpu->ended_ns = 0;
+	e->flags &= ~RESET_UNTOLD;
+	e->socket = SOCKET_TIMEWAIT;
+	e->state = TCP_TIME_WAIT;
+	e->tw_substate = cpu->ended_substate;
+	e->rcv_nxt = cpu->ended_rcv_nxt;
+	e->effect = EFFECT_KILLED;
+}
+
+/* timewait_ends notes a TIME_WAIT entry that ends before its time, by a RST or by
+ * a new connection (inet_twsk_deschedule_put). */
+static __always_inline int timewait_ends(struct sock *tw)
+{
+	struct busy *cpu = this_cpu();
+
+	if (!cpu || !tw)
+		return 0;
+	cpu->ended_ns = bpf_ktime_get_boot_ns();
+	cpu->ended_ports = (u32)BPF_CORE_READ(tw, __sk_common.skc_num) << 16 |
+			   bpf_ntohs(BPF_CORE_READ(tw, __sk_common.skc_dport));
+	cpu->ended_netns = BPF_CORE_READ(tw, __sk_common.skc_net.net, ns.inum);
+	cpu->ended_rcv_nxt = BPF_CORE_READ(tw, __sk_common.skc_tw_rcv_nxt);
+	cpu->ended_substate = BPF_CORE_READ((struct inet_timewait_sock *)tw, tw_substate);
+	return 0;
+}
+
+SEC("fentry/inet_twsk_deschedule_put")
+int ends__inet_twsk_deschedule_put(u64 *ctx)
+{
+	u64 tw;
+
+	return bpf_probe_read_kernel(&tw, sizeof(tw), ctx) ? 0 : timewait_ends((struct sock *)tw);
+}
+
+SEC("kprobe/inet_twsk_deschedule_put")
+int kprobe__inet_twsk_deschedule_put(void *ctx)
+{
+	struct registers r;
+
+	return registers(&r, ctx) ? timewait_ends((struct sock *)r.arg[0]) : 0;
+}
+
 /* dropped records a RST that the kernel frees unaccepted. rx is the socket that
  * refused it where the kernel tells (since 6.11), NULL or a minisocket too: it
  * goes only to helpers that tolerate both, and is probe-read. */
-static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock *typed, u64 rx, struct busy *cpu,
-				   struct counters *c, u32 at)
+static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock *typed, u64 rx, bool untold,
+				   struct busy *cpu, struct counters *c, u32 at)
 {
 	struct sock *sk = (struct sock *)rx;
 	struct sock_owner *s = NULL;
@@ -93,12 +155,12 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 		if (typed)
 			tp = bpf_skc_to_tcp_sock(typed);
 		if (tp && typed)
-			s = bpf_sk_storage_get(&sock_owners, typed, NULL, 0);
+			s = stored_at(typed, rx);
 		/* another protocol's socket: a raw socket that got a copy */
 		if (!tp && state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV)
 			return 0;
 	} else {
-		t.netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
+		t.netns = netns_of(skb);
 	}
 	if (!admit(c, &t, HOOK_DROP, false))
 		return 0;
@@ -116,7 +178,7 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 	if (tp) {
 		e->socket = SOCKET_FULL;
 		fill_sock(e, tp);
-		e->cookie = bpf_get_socket_cookie(tp);
+		e->cookie = identity((struct sock *)tp, s, rx);
 		if (s) {
 			from_storage(e, s);
 			doubt(e);
@@ -134,6 +196,10 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 		 * TIME_WAIT entry, and may be gone. */
 		if (reason == drop_not_specified)
 			e->effect = EFFECT_UNKNOWN;
+		if (untold) {
+			e->flags |= RESET_UNTOLD;
+			timewait_ended(e, cpu);
+		}
 		from_tombstone(e, &t);
 		read_nat(e, skb);
 	}
@@ -173,7 +239,7 @@ int tp_btf__kfree_skb(u64 *ctx)
 	/* Without a socket only these say that TCP or a filter before it refused. */
 	if (!args[3] && reason == drop_not_specified)
 		return 0;
-	return dropped(skb, reason, (struct sock *)ctx[3], args[3], cpu, c, at);
+	return dropped(skb, reason, (struct sock *)ctx[3], args[3], false, cpu, c, at);
 }
 
 /* 5.17 to 6.10: no socket, so that requests, TIME_WAIT and others look alike */
@@ -182,7 +248,45 @@ int reason__kfree_skb(u64 *ctx)
 {
 	DROP_PROLOGUE;
 
-	return dropped(skb, reason, NULL, 0, cpu, c, at);
+	return dropped(skb, reason, NULL, 0, true, cpu, c, at);
+}
+
+/* Before 5.17: no reason, but the place in the kernel that dropped it. */
+SEC("tp_btf/kfree_skb")
+int place__kfree_skb(u64 *ctx)
+{
+	struct sk_buff *skb = (struct sk_buff *)ctx[0];
+	struct counters *c = counter();
+	u32 reason = 0, at;
+	struct busy *cpu;
+	bool known = false, untold = true;
+	u64 place;
+	int i;
+
+	if (!c)
+		return 0;
+	c->dropped++;
+	if (!skb->skb_iif)
+		return 0;
+	at = rst_offset(skb);
+	if (!at || foreign(skb))
+		return 0;
+	place = ctx[1];
+	for (i = 0; i < DROP_PLACES; i++) {
+		if (place - drop_places[i].start < drop_places[i].size) {
+			reason = drop_places[i].reason;
+			known = true;
+		}
+	}
+	cpu = this_cpu();
+	if (!known || !cpu)
+		return 0;
+	if (cpu->nobody_skb == (u64)skb) {
+		reason = drop_no_socket;
+		untold = false;
+	}
+	cpu->nobody_skb = 0;
+	return dropped(skb, reason, NULL, 0, untold, cpu, c, at);
 }
 
 /* rejected records the RST that a netfilter rule is about to make for a segment
@@ -253,57 +357,21 @@ int reject6__nf_send_reset6(u64 *ctx)
 	return rejected6((struct net *)ctx[0], (struct sk_buff *)ctx[2], ctx[3]);
 }
 
-/* One object serves all architectures: the kernel's own types tell which
- * registers there are (internal/probe/attach.go, registersKnown). */
-struct pt_regs___amd64_arguments {
-	unsigned long di, dx, cx;
-} __attribute__((preserve_access_index));
-
-struct pt_regs___arm64_arguments {
-	u64 regs[31];
-} __attribute__((preserve_access_index));
-
-struct reject {
-	struct net *net;
-	struct sk_buff *old;
-	u64 place;
-};
-
-static __always_inline bool arguments(struct reject *r, void *ctx)
-{
-	struct pt_regs___amd64_arguments *amd64 = ctx;
-	struct pt_regs___arm64_arguments *arm64 = ctx;
-
-	if (bpf_core_field_exists(amd64->di)) {
-		r->net = (struct net *)BPF_CORE_READ(amd64, di);
-		r->old = (struct sk_buff *)BPF_CORE_READ(amd64, dx);
-		r->place = BPF_CORE_READ(amd64, cx);
-		return true;
-	}
-	if (bpf_core_field_exists(arm64->regs)) {
-		r->net = (struct net *)BPF_CORE_READ(arm64, regs[0]);
-		r->old = (struct sk_buff *)BPF_CORE_READ(arm64, regs[2]);
-		r->place = BPF_CORE_READ(arm64, regs[3]);
-		return true;
-	}
-	return false;
-}
-
 /* where the kernel has kprobes and no fentry */
 SEC("kprobe/nf_send_reset")
 int kprobe4__nf_send_reset(void *ctx)
 {
-	struct reject r;
+	struct registers r;
 
-	return arguments(&r, ctx) ? rejected4(r.net, r.old, r.place) : 0;
+	return registers(&r, ctx) ? rejected4((struct net *)r.arg[0], (struct sk_buff *)r.arg[2], r.arg[3]) : 0;
 }
 
 SEC("kprobe/nf_send_reset6")
 int kprobe6__nf_send_reset6(void *ctx)
 {
-	struct reject r;
+	struct registers r;
 
-	return arguments(&r, ctx) ? rejected6(r.net, r.old, r.place) : 0;
+	return registers(&r, ctx) ? rejected6((struct net *)r.arg[0], (struct sk_buff *)r.arg[2], r.arg[3]) : 0;
 }
 
 /* A netfilter rule's RST leaves without a socket and without having arrived

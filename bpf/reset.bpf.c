@@ -16,7 +16,9 @@
 #include "maps.h"
 #include "owner.h"
 #include "socket.h"
+#include "storage.h"
 #include "record.h"
+#include "registers.h"
 #include "refused.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -34,6 +36,7 @@ const enum reset_flags keep_reset_flags __attribute__((unused));
 const enum reset_hook keep_reset_hook __attribute__((unused));
 const enum reset_effect keep_reset_effect __attribute__((unused));
 const enum storm_shape keep_storm_shape __attribute__((unused));
+const enum holder_flags keep_holder_flags __attribute__((unused));
 const struct storm_key *keep_storm_key __attribute__((unused));
 const struct storm *keep_storm __attribute__((unused));
 
@@ -67,7 +70,7 @@ static __always_inline void full_socket(struct reset_event *e, struct tcp_sock *
 	if (active && !task && e->state == TCP_CLOSE && !(e->flags & (RESET_HAS_SOCKET | RESET_DEAD))) {
 		l = stopping(t);
 		if (l)
-			task = bpf_get_current_task_btf();
+			task = current_task();
 	}
 	/* tcp_abort leaves the state alone and belongs to no holder (ss -K). */
 	if (task && (e->state != TCP_CLOSE || (l && l->outside))) {
@@ -95,37 +98,20 @@ static __always_inline void answered(struct busy *cpu, const struct tuple *t, co
 	cpu->answered_ports = (u32)t->local_port << 16 | t->peer_port;
 }
 
-static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
+/* answer records a RST for a segment that no full socket takes: there is none, or
+ * only a TIME_WAIT entry or a request. Only probe reads. */
+static __always_inline int answer(struct sock *sk, struct sk_buff *skb, u16 reason, struct busy *cpu,
+				  struct counters *c, u32 extra)
 {
-	u64 args[3] = {};
-	struct tuple t = {};
 	struct segment seg = {};
-	struct sock_owner *s = NULL;
-	struct tcp_sock *tp = NULL;
-	struct counters *c = counter();
+	struct tuple t = {};
 	struct reset_event *e;
-	struct sk_buff *skb;
 	struct draft *d;
-	struct sock *sk;
-	bool joins;
 	u8 state = 0;
 
-	if (!c)
-		return 0;
-	bpf_probe_read_kernel(args, sizeof(args), ctx);
-	sk = (struct sock *)args[0];
-	skb = (struct sk_buff *)args[1];
 	if (sk) {
-		struct sock *typed = (struct sock *)ctx[0];
-
 		state = BPF_CORE_READ(sk, __sk_common.skc_state);
 		t.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-		if (typed)
-			tp = bpf_skc_to_tcp_sock(typed);
-		if (tp)
-			sock_tuple(&t, &tp->inet_conn.icsk_inet);
-		if (tp && typed)
-			s = bpf_sk_storage_get(&sock_owners, typed, NULL, 0);
 	} else {
 		t.netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
 	}
@@ -133,9 +119,53 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		read_segment(&t, &seg, skb, BPF_CORE_READ(skb, transport_header));
 		answered(cpu, &t, &seg);
 	}
+	if (!admit(c, &t, HOOK_SEND, false))
+		return 0;
+	d = begin(HOOK_SEND, &t, &seg, extra | (skb ? RESET_TRIGGER : 0));
+	if (!d)
+		return 0;
+	e = &d->event;
+	e->reason = reason;
+	e->state = state;
+	if (sk)
+		small_socket(e, sk, state);
+	/* a fresh SYN is about no earlier connection */
+	if ((seg.flags & (FLAG_SYN | FLAG_ACK)) != FLAG_SYN)
+		from_tombstone(e, &t);
+	if (sk && can_ask_cookie)
+		e->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	if (skb)
+		read_nat(e, skb);
+	finish(d, HOOK_SEND, c, cpu, NULL, TELL_IF_ROOM);
+	return 0;
+}
+
+/* sent records a RST of a full socket: of its own accord, or in answer to skb. */
+static __always_inline int sent(struct sock *typed, u64 address, struct tcp_sock *tp, struct sk_buff *skb,
+				u16 reason, struct busy *cpu, struct counters *c, u32 extra)
+{
+	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+	struct sock_owner *s = stored_of_orphan(typed, address);
+	struct segment seg = {};
+	struct tuple t = {};
+	struct reset_event *e;
+	struct draft *d;
+	u8 state;
+	bool joins;
+
+	if (!can_store && s && s->gone &&
+	    !sock_flag(sk->__sk_common.skc_flags, bpf_core_enum_value(enum sock_flags, SOCK_DEAD)))
+		s = NULL;
+
+	sock_tuple(&t, &tp->inet_conn.icsk_inet);
+	state = sk->__sk_common.skc_state;
+	if (skb) {
+		read_segment(&t, &seg, skb, BPF_CORE_READ(skb, transport_header));
+		answered(cpu, &t, &seg);
+	}
 	/* the kernel never answers a RST with a RST */
-	joins = tp && skb && state == TCP_CLOSE;
-	if (joins && cpu->counted_sk == (u64)sk)
+	joins = skb && state == TCP_CLOSE;
+	if (joins && cpu->counted_sk == address)
 		uncount(cpu, c, s);
 	if (!admit(c, &t, HOOK_SEND, joins))
 		return 0;
@@ -147,29 +177,119 @@ static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra)
 	if (!d)
 		return 0;
 	e = &d->event;
-	e->reason = args[2];
+	e->reason = reason;
 	e->state = state;
-	if (tp) {
-		e->socket = SOCKET_FULL;
-		fill_sock(e, tp);
-		e->cookie = bpf_get_socket_cookie(tp);
-		full_socket(e, tp, &t, s);
-		/* an answer from the listener may be about a connection that is gone */
-		if (state == TCP_LISTEN && seg.flags & FLAG_ACK)
-			from_tombstone(e, &t);
-	} else {
-		if (sk)
-			small_socket(e, sk, state);
-		/* a fresh SYN is about no earlier connection */
-		if ((seg.flags & (FLAG_SYN | FLAG_ACK)) != FLAG_SYN)
-			from_tombstone(e, &t);
-		if (sk)
-			e->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
-		if (skb)
-			read_nat(e, skb);
-	}
-	finish(d, HOOK_SEND, c, cpu, s, joins && cpu->told_sk == (u64)sk ? TELL : TELL_IF_ROOM);
+	e->socket = SOCKET_FULL;
+	fill_sock(e, tp);
+	e->cookie = identity((struct sock *)tp, s, address);
+	full_socket(e, tp, &t, s);
+	/* an answer from the listener may be about a connection that is gone */
+	if (state == TCP_LISTEN && seg.flags & FLAG_ACK)
+		from_tombstone(e, &t);
+	finish(d, HOOK_SEND, c, cpu, s, joins && cpu->told_sk == address ? TELL : TELL_IF_ROOM);
 	return 0;
+}
+
+/* send_reset takes the tracepoint's arguments as plain numbers. */
+static __always_inline int send_reset(u64 *ctx, struct busy *cpu, u32 extra, u32 size)
+{
+	struct sock *typed = (struct sock *)ctx[0];
+	struct counters *c = counter();
+	struct tcp_sock *tp = NULL;
+	struct sk_buff *skb;
+	u64 args[3] = {};
+
+	if (!c)
+		return 0;
+	bpf_probe_read_kernel(args, size, ctx);
+	skb = (struct sk_buff *)args[1];
+	if (args[0] && typed)
+		tp = bpf_skc_to_tcp_sock(typed);
+	if (tp)
+		return sent(typed, args[0], tp, skb, args[2], cpu, c, extra);
+	/* told at the function's entry already, by a kernel that needs no such hook */
+	if (skb && cpu->answered_skb == args[1]) {
+		cpu->answered_skb = 0;
+		return 0;
+	}
+	return answer((struct sock *)args[0], skb, args[2], cpu, c, extra);
+}
+
+/* since 6.10: the reason is the third argument */
+static __always_inline int send_reset_reason(u64 *ctx, struct busy *cpu, u32 extra)
+{
+	return send_reset(ctx, cpu, extra, 24);
+}
+
+/* before, for full sockets only */
+static __always_inline int send_reset_bare(u64 *ctx, struct busy *cpu, u32 extra)
+{
+	return send_reset(ctx, cpu, extra, 16);
+}
+
+/* unseen records what the tracepoint before 6.10 does not show, at the entry of
+ * the function that answers segments (tcp_v4_send_reset, tcp_v6_send_reset): RSTs
+ * without a socket and of TIME_WAIT entries (include/trace/events/tcp.h had
+ * sk && sk_fullsock(sk)). Nothing is sent in answer to a RST: then it only tells
+ * that nobody had a socket for it. */
+static __always_inline int unseen(struct sock *sk, struct sk_buff *skb)
+{
+	struct busy *cpu = this_cpu();
+	struct counters *c = counter();
+	u8 flags = 0;
+
+	if (!cpu || !c || !skb)
+		return 0;
+	if (sk && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_TIME_WAIT)
+		return 0;
+	if (bpf_probe_read_kernel(&flags, 1, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header) + 13) ||
+	    flags & FLAG_RST) {
+		/* tcp_v4_rcv comes here for each segment without a socket */
+		if (!sk)
+			cpu->nobody_skb = (u64)skb;
+		return 0;
+	}
+	/* the program of the tracepoint may be at work beneath this softirq */
+	if (cpu->depth[HOOK_SEND]) {
+		c->recovered[HOOK_SEND]++;
+		return answer(sk, skb, 0, cpu, c, RESET_RECOVERED);
+	}
+	answer(sk, skb, 0, cpu, c, 0);
+	cpu->answered_skb = (u64)skb;
+	return 0;
+}
+
+SEC("fentry/tcp_v4_send_reset")
+int answer4__tcp_v4_send_reset(u64 *ctx)
+{
+	u64 args[2];
+
+	return bpf_probe_read_kernel(args, sizeof(args), ctx) ? 0 : unseen((struct sock *)args[0], (struct sk_buff *)args[1]);
+}
+
+SEC("fentry/tcp_v6_send_reset")
+int answer6__tcp_v6_send_reset(u64 *ctx)
+{
+	u64 args[2];
+
+	return bpf_probe_read_kernel(args, sizeof(args), ctx) ? 0 : unseen((struct sock *)args[0], (struct sk_buff *)args[1]);
+}
+
+/* where the kernel has kprobes and no fentry */
+SEC("kprobe/tcp_v4_send_reset")
+int kprobe4__tcp_v4_send_reset(void *ctx)
+{
+	struct registers r;
+
+	return registers(&r, ctx) ? unseen((struct sock *)r.arg[0], (struct sk_buff *)r.arg[1]) : 0;
+}
+
+SEC("kprobe/tcp_v6_send_reset")
+int kprobe6__tcp_v6_send_reset(void *ctx)
+{
+	struct registers r;
+
+	return registers(&r, ctx) ? unseen((struct sock *)r.arg[0], (struct sk_buff *)r.arg[1]) : 0;
 }
 
 static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
@@ -181,9 +301,11 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 	struct tcp_sock *tp;
 	struct counters *c = counter();
 	struct draft *d;
+	u64 address = 0;
 
 	if (!c)
 		return 0;
+	bpf_probe_read_kernel(&address, sizeof(address), ctx);
 	cpu->counted_sk = 0;
 	cpu->told_sk = 0;
 	tp = bpf_skc_to_tcp_sock(sk);
@@ -195,7 +317,7 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 	sock_tuple(&t, &tp->inet_conn.icsk_inet);
 	if (!admit(c, &t, HOOK_RECEIVE, false))
 		return 0;
-	s = bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
+	s = stored(sk);
 	if (s && s->owner.tgid == self_tgid) {
 		c->filtered[HOOK_RECEIVE]++;
 		return 0;
@@ -205,7 +327,7 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		return 0;
 	d->event.socket = SOCKET_FULL;
 	fill_sock(&d->event, tp);
-	d->event.cookie = bpf_get_socket_cookie(tp);
+	d->event.cookie = identity((struct sock *)tp, s, address);
 	if (s) {
 		from_storage(&d->event, s);
 		doubt(&d->event);
@@ -219,44 +341,58 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 	return 0;
 }
 
-/* Each reset hook has a shadow: while a program runs, the kernel skips it on
- * the same CPU (a softirq on top of it). The shadow handles just those hits. */
-#define HOOK(name, hook, call)                                 \
+/* Each reset hook has a shadow. While a program runs, the kernel skips it on the
+ * same CPU (a softirq on top of it), since 5.19 on tracepoints: the shadow handles
+ * just those hits. An older kernel runs it once more, which it knows by the depth. */
+#define HOOK(program, shadow, name, hook, call)                \
 	SEC("tp_btf/tcp_" #name)                               \
-	int tp_btf__tcp_##name(u64 *ctx)                       \
+	int program##__tcp_##name(u64 *ctx)                    \
 	{                                                      \
 		struct busy *cpu = this_cpu();                 \
+		struct counters *c;                            \
                                                                \
 		if (!cpu)                                      \
 			return 0;                              \
+		if (cpu->depth[hook]) {                        \
+			cpu->nested[hook] = 1;                 \
+			c = counter();                         \
+			if (c)                                 \
+				c->recovered[hook]++;           \
+			return call(ctx, cpu, RESET_RECOVERED); \
+		}                                              \
 		cpu->depth[hook] = 1;                           \
 		call(ctx, cpu, 0);                             \
 		cpu->depth[hook] = 0;                           \
 		return 0;                                      \
 	}                                                      \
 	SEC("tp_btf/tcp_" #name)                               \
-	int shadow__tcp_##name(u64 *ctx)                       \
+	int shadow##__tcp_##name(u64 *ctx)                     \
 	{                                                      \
 		struct busy *cpu = this_cpu();                 \
 		struct counters *c;                            \
                                                                \
 		if (!cpu || !cpu->depth[hook])                  \
 			return 0;                              \
+		if (cpu->nested[hook]) {                       \
+			cpu->nested[hook] = 0;                 \
+			return 0;                              \
+		}                                              \
 		c = counter();                                 \
 		if (c)                                         \
 			c->recovered[hook]++;                   \
 		return call(ctx, cpu, RESET_RECOVERED);        \
 	}
 
-HOOK(send_reset, HOOK_SEND, send_reset)
-HOOK(receive_reset, HOOK_RECEIVE, receive_reset)
+HOOK(tp_btf, shadow, send_reset, HOOK_SEND, send_reset_reason)
+HOOK(bare, bare_shadow, send_reset, HOOK_SEND, send_reset_bare)
+HOOK(tp_btf, shadow, receive_reset, HOOK_RECEIVE, receive_reset)
 
 /* sock_owner_of gives the socket's storage, made where it has none. It can fail:
  * out of memory, or where the kernel's lock does not work, as in 7.3 emulated
  * without cmpxchg16b. */
 static __always_inline struct sock_owner *sock_owner_of(struct sock *sk)
 {
-	struct sock_owner *s = bpf_sk_storage_get(&sock_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct sock_owner *s = store(sk);
 	struct counters *c;
 
 	if (!s) {
@@ -286,7 +422,7 @@ static __always_inline void learn(struct sock *sk, u8 how)
 	s->active = how == OWNER_CONNECT;
 	s->passive = 0;
 	s->doubt = 0;
-	announce(&s->owner);
+	announce(&s->owner, sk->__sk_common.skc_net.net->ns.inum);
 }
 
 /* relearn notes who ends the connection, where a task does. After a half-close
@@ -294,10 +430,10 @@ static __always_inline void learn(struct sock *sk, u8 how)
  * not known until then, and no later state change may tell. */
 static __always_inline void relearn(struct sock *sk, struct sock_owner *s, struct task_struct *task)
 {
-	if (s->owner.tgid != task->tgid || s->owner.start_ns != task->group_leader->start_boottime)
+	if (s->owner.tgid != TASK(task, tgid) || s->owner.start_ns != TASK(task, group_leader, start_boottime))
 		fill_owner(&s->owner, task);
 	else
-		fill_comm(&s->owner, task->group_leader); /* it may run another program by now */
+		fill_comm(&s->owner, TASK(task, group_leader)); /* it may run another program by now */
 	s->how = OWNER_SHUTDOWN;
 	if (sk->sk_shutdown != SHUTDOWN_MASK)
 		return;
@@ -316,9 +452,9 @@ static __always_inline void stop_listener(struct sock *sk, struct sock_owner *s)
 		return;
 	/* close() and exit shut down both ways first; shutdown(SHUT_RD), which only
 	 * a holder can call, and ss -K do not. */
-	if (sk->sk_shutdown != SHUTDOWN_MASK && (!s || s->owner.tgid != task->tgid))
+	if (sk->sk_shutdown != SHUTDOWN_MASK && (!s || s->owner.tgid != TASK(task, tgid)))
 		l.outside = system_call(task) != shutdown_call;
-	tid = task->pid;
+	tid = TASK(task, pid);
 	l.netns = sk->__sk_common.skc_net.net->ns.inum;
 	l.port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
 	bpf_map_update_elem(&listener_stops, &tid, &l, BPF_ANY);
@@ -334,7 +470,7 @@ static __always_inline void bury(struct sock *sk, struct sock_owner *s, u8 old)
 		return;
 	sock_tuple(&t, &tp->inet_conn.icsk_inet);
 	b.owner = s->owner;
-	b.cookie = bpf_get_socket_cookie(sk);
+	b.cookie = identity(sk, s, 0);
 	b.opened_ns = s->opened_ns;
 	b.closed_ns = s->closed_ns;
 	b.gone_ns = bpf_ktime_get_boot_ns();
@@ -364,8 +500,10 @@ static __always_inline void closed(struct sock *sk, u8 old)
 	 * straight to TIME_WAIT on the peer's FIN (tcp_fin). */
 	if (done && (old == TCP_FIN_WAIT2 || ((old == TCP_LAST_ACK || old == TCP_CLOSING) && !sk->sk_lock.owned)))
 		return;
-	s = bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
+	s = stored(sk);
 	if (old == TCP_LISTEN) {
+		if (!can_store)
+			forget_listener(sk);
 		stop_listener(sk, s);
 		if (s)
 			s->prev_state = old;
@@ -384,7 +522,7 @@ static __always_inline void closed(struct sock *sk, u8 old)
 		 * also be a backlogged segment or ss -K, so that only the known
 		 * owner's own act counts. */
 		if (old == TCP_ESTABLISHED || old == TCP_CLOSE_WAIT || old == TCP_SYN_SENT || old == TCP_SYN_RECV ||
-		    s->owner.tgid == task->tgid)
+		    s->owner.tgid == TASK(task, tgid))
 			relearn(sk, s, task);
 	}
 	/* A refused connect draws no late segment. */
@@ -408,11 +546,18 @@ static __always_inline int state_change(u64 *ctx)
 		break;
 	case TCP_LISTEN:
 		learn(sk, OWNER_LISTEN);
+		if (!can_store)
+			note_listener(sk);
+		break;
+	case TCP_SYN_RECV:
+		if (old == TCP_LISTEN)
+			inherit(sk);
+		renumber(sk);
 		break;
 	case TCP_ESTABLISHED:
 		if (old != TCP_SYN_RECV)
 			break;
-		s = bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
+		s = stored(sk);
 		if (!s)
 			break;
 		if (s->how == OWNER_LISTEN)
@@ -443,6 +588,10 @@ int tp_btf__inet_sock_set_state(u64 *ctx)
 
 	if (!cpu)
 		return 0;
+	if (cpu->depth[0]) { /* before 5.19, see HOOK */
+		cpu->nested[0] = 1;
+		return state_change(ctx);
+	}
 	cpu->depth[0] = 1;
 	state_change(ctx);
 	cpu->depth[0] = 0;
@@ -457,6 +606,10 @@ int shadow__inet_sock_set_state(u64 *ctx)
 
 	if (!cpu || !cpu->depth[0])
 		return 0;
+	if (cpu->nested[0]) {
+		cpu->nested[0] = 0;
+		return 0;
+	}
 	cpu->states_recovered++;
 	return state_change(ctx);
 }
@@ -468,11 +621,45 @@ static __always_inline void confirm(struct sock_owner *s, struct task_struct *ta
 	struct doubted *o;
 
 	s->counted = 0;
-	if (task->tgid != key.tgid || task->group_leader->start_boottime != key.start_ns)
+	if (TASK(task, tgid) != key.tgid || TASK(task, group_leader, start_boottime) != key.start_ns)
 		return;
 	o = bpf_map_lookup_elem(&storm_doubts, &key);
 	if (o)
 		__sync_fetch_and_add(&o->confirmed, 1);
+}
+
+/* closer tells who closes a socket in doubt. */
+static __always_inline void closer(struct sock *sk)
+{
+	struct closer_event *e;
+	struct task_struct *task;
+	struct sock_owner *s;
+	struct counters *c;
+
+	s = stored(sk);
+	if (!s || !(s->doubt || s->counted))
+		return;
+	task = acting_task(sk);
+	if (!task || onlooker(task))
+		return;
+	if (s->counted)
+		confirm(s, task);
+	if (!s->doubt)
+		return;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		c = counter();
+		if (c)
+			c->closer_lost++;
+		return;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = RECORD_CLOSER;
+	e->exiting = !!(TASK(task, flags) & PF_EXITING);
+	e->time_ns = bpf_ktime_get_boot_ns();
+	e->cookie = identity(sk, s, 0);
+	fill_owner(&e->owner, task);
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 }
 
 /* Whoever closes a socket in doubt tells: this runs in the closer's context
@@ -481,38 +668,41 @@ SEC("tp_btf/tcp_destroy_sock")
 int tp_btf__tcp_destroy_sock(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
-	struct closer_event *e;
-	struct task_struct *task;
-	struct sock_owner *s;
-	struct counters *c;
 
-	if (doubts_made == doubts_done && !storm_doubts_open)
-		return 0;
-	s = bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
-	if (!s || !(s->doubt || s->counted))
-		return 0;
-	task = acting_task(sk);
-	if (!task || onlooker(task))
-		return 0;
-	if (s->counted)
-		confirm(s, task);
-	if (!s->doubt)
-		return 0;
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		c = counter();
-		if (c)
-			c->closer_lost++;
-		return 0;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->kind = RECORD_CLOSER;
-	e->exiting = !!(task->flags & PF_EXITING);
-	e->time_ns = bpf_ktime_get_boot_ns();
-	e->cookie = bpf_get_socket_cookie(sk);
-	fill_owner(&e->owner, task);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	if (doubts_made != doubts_done || storm_doubts_open)
+		closer(sk);
+	forget(sk);
 	return 0;
+}
+
+static __always_inline bool is_sought(u64 cookie)
+{
+	int i;
+
+	if (!cookie)
+		return false;
+	for (i = 0; i < SOUGHT; i++)
+		if (sought[i] == cookie)
+			return true;
+	return false;
+}
+
+/* tell_holder writes the lines that a holder has in the walk. */
+static __always_inline void tell_holder(struct seq_file *seq, struct holder *h, const struct sock_owner *s, bool was,
+					u64 id, u64 cookie)
+{
+	bool stores = was && s->owner.tgid == h->owner.tgid && s->owner.start_ns == h->owner.start_ns;
+
+	if (!was || s->doubt) {
+		h->doubt = was ? HOLDER_DOUBT : 0;
+		h->cookie = id;
+		bpf_seq_write(seq, h, sizeof(*h));
+	}
+	if (is_sought(cookie)) {
+		h->doubt = HOLDER_SOUGHT | (stores ? HOLDER_STORED : 0);
+		h->cookie = cookie;
+		bpf_seq_write(seq, h, sizeof(*h));
+	}
 }
 
 /* The walk over all descriptors: at start it stores the owners of sockets older
@@ -528,7 +718,7 @@ int iter__task_file(struct bpf_iter__task_file *ctx)
 	struct socket *socket;
 	struct tcp_sock *tp;
 	struct sock *sk;
-	u64 data;
+	u64 data, cookie;
 	u32 was;
 
 	if (!task || !file)
@@ -549,17 +739,15 @@ int iter__task_file(struct bpf_iter__task_file *ctx)
 	h.owner.uid = task->real_cred->uid.val;
 	h.owner.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
 	bpf_probe_read_kernel(h.owner.comm, sizeof(h.owner.comm), leader->comm);
-	s = bpf_sk_storage_get(&sock_owners, sk, NULL, 0);
+	s = stored(sk);
 	was = s != NULL;
 	/* Never connected. A refused connect() leaves the same (tcp_disconnect),
 	 * but a socket that was reset has its owner stored already. */
 	if (!was && h.state == TCP_CLOSE && !sk->sk_shutdown)
 		return 0;
 	if (!s)
-		s = bpf_sk_storage_get(&sock_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		s = store(sk);
 	if (!s)
-		return 0;
-	if (was && !s->doubt)
 		return 0;
 	if (!was) {
 		s->owner = h.owner;
@@ -572,24 +760,101 @@ int iter__task_file(struct bpf_iter__task_file *ctx)
 			s->passive = tp->bytes_acked == data;
 		}
 	}
-	h.doubt = was;
-	h.cookie = bpf_get_socket_cookie(sk);
-	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
+	cookie = sk->__sk_common.skc_cookie.counter;
+	if (was && !s->doubt && !is_sought(cookie))
+		return 0;
+	tell_holder(ctx->meta->seq, &h, s, was, identity(sk, s, 0), cookie);
 	return 0;
 }
 
-struct clock_sample {
-	u64 boot_ns;
-	u64 jiffies;
-};
-
-/* Two samples give the kernel's HZ, which its configuration may not tell. */
-SEC("syscall")
-int sample_clock(struct clock_sample *ctx)
+/* The same before 5.11, which has neither bpf_sock_from_file nor socket storage:
+ * plain pointers, and so probe reads. */
+SEC("iter/task_file")
+int address__task_file(struct bpf_iter__task_file *ctx)
 {
-	ctx->boot_ns = bpf_ktime_get_boot_ns();
-	ctx->jiffies = bpf_jiffies64();
+	struct file___before_5_11 *file = (struct file___before_5_11 *)ctx->file;
+	struct task_struct *task = ctx->task, *leader;
+	struct sock_owner *s;
+	struct holder h = {};
+	struct socket *socket;
+	struct tcp_sock *tp;
+	struct sock *sk;
+	u64 data;
+	u16 family;
+	u32 was;
+
+	if (!task || !file || BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	sk = BPF_CORE_READ(socket, sk);
+	if (!sk)
+		return 0;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	tp = (struct tcp_sock *)sk;
+	h.state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	leader = task->group_leader;
+	h.owner.tgid = task->tgid;
+	h.owner.start_ns = leader->start_boottime;
+	h.owner.uid = task->real_cred->uid.val;
+	h.owner.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	bpf_probe_read_kernel(h.owner.comm, sizeof(h.owner.comm), leader->comm);
+	s = by_address((u64)sk);
+	was = s != NULL;
+	if (!was && h.state == TCP_CLOSE && !BPF_CORE_READ(sk, sk_shutdown))
+		return 0;
+	if (!s)
+		s = store(sk);
+	if (!s)
+		return 0;
+	if (!was) {
+		s->owner = h.owner;
+		s->how = h.state == TCP_LISTEN ? OWNER_LISTEN : OWNER_WALK;
+		data = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans) -
+		       (u32)(BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una));
+		if (h.state == TCP_ESTABLISHED || h.state == TCP_CLOSE_WAIT) {
+			s->active = BPF_CORE_READ(tp, bytes_acked) == data + 1;
+			s->passive = BPF_CORE_READ(tp, bytes_acked) == data;
+		}
+	}
+	tell_holder(ctx->meta->seq, &h, s, was, s->id, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter));
 	return 0;
+}
+
+/* Written by a run of sample_clock. */
+u64 clock_boot_ns = 0;
+u64 clock_jiffies = 0;
+
+/* Two samples give the kernel's HZ, which its configuration may not tell. A socket
+ * filter, which user space can run without a socket (BPF_PROG_TEST_RUN). */
+SEC("socket")
+int sample_clock(void *ctx)
+{
+	clock_boot_ns = bpf_ktime_get_boot_ns();
+	clock_jiffies = bpf_jiffies64();
+	return 0;
+}
+
+/* Programs that call what older kernels refuse; loaded to see, and never attached. */
+SEC("tp_btf/tcp_destroy_sock")
+int try__store(u64 *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return bpf_sk_storage_get(&sock_owners, (struct sock *)ctx[0], NULL, 0) && task->tgid;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int try__ask_cookie(u64 *ctx)
+{
+	return bpf_get_socket_cookie((struct sock *)ctx[0]);
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int try__read_regs(u64 *ctx)
+{
+	return bpf_task_pt_regs(bpf_get_current_task_btf()) != 0;
 }
 
 /* Empty programs on the busiest hooks: the floors that make bench compares with. */

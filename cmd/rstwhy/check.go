@@ -35,14 +35,21 @@ type checkReport struct {
 }
 
 type checkHook struct {
-	Name     string `json:"name"`
-	Attached bool   `json:"attached"`
-	Required bool   `json:"required"`
-	Purpose  string `json:"purpose"`
-	Without  string `json:"without"`           // what is lost without it
-	Why      string `json:"why,omitempty"`     // why it is not attached
-	Program  string `json:"program,omitempty"` // what serves it
-	Flag     string `json:"flag,omitempty"`    // the flag of trace without which it is not attached
+	Name     string       `json:"name"`
+	Attached bool         `json:"attached"`
+	Required bool         `json:"required"`
+	Purpose  string       `json:"purpose"`
+	Without  string       `json:"without"`            // what is lost without it
+	Why      string       `json:"why,omitempty"`      // why it is not attached
+	Program  string       `json:"program,omitempty"`  // what serves it
+	Limits   []checkLimit `json:"limits,omitempty"`   // what it cannot tell on this kernel
+	Needless bool         `json:"needless,omitempty"` // other hooks tell the same on this kernel
+	Flag     string       `json:"flag,omitempty"`     // the flag of trace without which it is not attached
+}
+
+type checkLimit struct {
+	ID   string `json:"id"`
+	Lost string `json:"lost"`
 }
 
 type capability struct {
@@ -140,6 +147,10 @@ func inspect() (*checkReport, error) {
 			if h.Err != nil {
 				ch.Why = explainHook(h.Err, rep.MissingCapabilities)
 			}
+			for _, l := range h.Limits() {
+				ch.Limits = append(ch.Limits, checkLimit{l.ID, l.Lost})
+			}
+			ch.Needless = errors.Is(h.Err, probe.ErrNotNeeded)
 			rep.Hooks = append(rep.Hooks, ch)
 		}
 	}
@@ -174,6 +185,8 @@ func (r *checkReport) text(w io.Writer) error {
 	for _, h := range r.Hooks {
 		mark := "ok     "
 		switch {
+		case h.Needless:
+			mark = "unused "
 		case !h.Attached && h.Flag != "":
 			mark = "off    "
 		case !h.Attached:
@@ -186,7 +199,12 @@ func (r *checkReport) text(w io.Writer) error {
 		add("%s  %-16s %s%s", mark, h.Name, h.Purpose, need)
 		if !h.Attached {
 			add("         %-16s why: %s", "", sink.Escape(h.Why, 400))
-			add("         %-16s lost: %s", "", h.Without)
+			if !h.Needless {
+				add("         %-16s lost: %s", "", h.Without)
+			}
+		}
+		for _, l := range h.Limits {
+			add("         %-16s but: %s", "", l.Lost)
 		}
 	}
 	for _, c := range r.MissingCapabilities {
@@ -196,6 +214,8 @@ func (r *checkReport) text(w io.Writer) error {
 		add("warning  %s", sink.Escape(s, 1000))
 	}
 	switch {
+	case r.OK && len(r.MissingCapabilities) == 0 && r.HostPIDNamespace && r.limited():
+		add("Every reset that this kernel reports can be traced here; what it does not tell stands above.")
 	case r.OK && len(r.MissingCapabilities) == 0 && r.HostPIDNamespace:
 		add("Every reset that this kernel reports can be traced here.")
 	case r.OK:
@@ -207,6 +227,11 @@ func (r *checkReport) text(w io.Writer) error {
 	}
 	_, err := w.Write(b)
 	return err
+}
+
+// limited tells that this kernel does not tell all that a newer one would.
+func (r *checkReport) limited() bool {
+	return slices.ContainsFunc(r.Hooks, func(h checkHook) bool { return len(h.Limits) > 0 })
 }
 
 func capabilityNames(missing []capability) string {

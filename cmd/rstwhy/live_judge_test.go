@@ -13,6 +13,7 @@ import (
 
 	"rstwhy/internal/event"
 	"rstwhy/internal/lab"
+	"rstwhy/internal/probe"
 )
 
 // unknownShare: no BPF program runs on top of some tasks (threads of pid 1 on the
@@ -33,7 +34,13 @@ func (s *live) judge(resets []event.Reset, storms []event.Storm, summary *event.
 			s.truths[i].Packets = 0
 		}
 	}
-	j := lab.Compare(s.truths, resets, s.lab.Has)
+	truths := s.truths
+	if s.limits[probe.LimitSilent] {
+		var unseen []lab.Truth
+		truths, unseen = lab.Visible(truths)
+		s.t.Logf("%d of the resets are invisible on this kernel", len(unseen))
+	}
+	j := lab.Compare(truths, resets, s.lab.Has)
 	findings, inStorms := lab.ToldAsStorms(j.Findings, storms)
 	s.t.Logf("%d of the lab's resets are told in %d storm lines", inStorms, len(storms))
 	unknown, allowed := 0, max(1, len(s.truths)/unknownShare)
@@ -47,6 +54,8 @@ func (s *live) judge(resets []event.Reset, storms []event.Storm, summary *event.
 		case f.Field == lab.EffectField && f.Reset != nil && f.Reset.Effect != nil && *f.Reset.Effect == event.EffectUnknown && unknown < allowed:
 			unknown++
 			s.t.Logf("unknown effect, %d of %d allowed: %s", unknown, allowed, s.finding(f))
+		case s.limits[probe.LimitUntold] && f.Untold():
+			s.t.Logf("unknown, as this kernel does not tell which socket refused it: %s", s.finding(f))
 		case f.Field == lab.UnknownOwner && unknown < allowed:
 			unknown++
 			s.t.Logf("unknown owner, %d of %d allowed: %s", unknown, allowed, s.finding(f))

@@ -49,6 +49,7 @@ type live struct {
 	seed     uint64
 	random   *rand.Rand
 	firewall bool
+	limits   map[string]bool // of this kernel, by id
 	mu       sync.Mutex
 	truths   []lab.Truth
 }
@@ -61,6 +62,8 @@ type live struct {
 // RSTWHY_LIVE_SEED repeats an order, RSTWHY_LIVE_ROUNDS sets how often each
 // scenario runs (10 make thousands of resets), RSTWHY_LIVE_ONLY (a substring)
 // which ones. RSTWHY_LIVE_FIREWALL=1 runs the tracer with --firewall.
+// RSTWHY_LIVE_CALM=1 leaves the CPUs and the softirqs alone: an emulated machine
+// is slow enough without.
 // RSTWHY_WRITE_DOCS=1 writes docs/accuracy.md.
 func TestLive(t *testing.T) {
 	needRoot(t)
@@ -72,6 +75,7 @@ func TestLive(t *testing.T) {
 	const tries = 3
 	for try := 1; ; try++ {
 		s := &live{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, uint64(try))), firewall: os.Getenv("RSTWHY_LIVE_FIREWALL") == "1"}
+		s.limits = kernelLimits(t, binary)
 		if s.session(binary, try < tries) {
 			return
 		}
@@ -85,7 +89,8 @@ func (s *live) session(binary string, mayRepeat bool) bool {
 		s.t.Fatal(err)
 	}
 	defer l.Close()
-	l.Steer = s.random.IntN(2) == 0
+	calm := os.Getenv("RSTWHY_LIVE_CALM") == "1"
+	l.Steer = s.random.IntN(2) == 0 && !calm
 	s.t.Logf("softirqs of the lab's devices steered: %t", l.Steer)
 	s.lab = l
 	return s.run(binary, mayRepeat)
@@ -114,7 +119,7 @@ func (s *live) run(binary string, mayRepeat bool) bool {
 		s.add(truths, err)
 	}
 	for i := range fromEnvironment(t, "RSTWHY_LIVE_ROUNDS", 1) {
-		s.round(i%2 == 0)
+		s.round(i%2 == 0 && os.Getenv("RSTWHY_LIVE_CALM") != "1")
 	}
 	time.Sleep(holdLimit)
 	resets, summary, lines := tr.stop(t)

@@ -184,3 +184,23 @@ func (tr *tracer) storms(t *testing.T) (all []event.Storm) {
 	}
 	return all
 }
+
+// kernelLimits asks check what this kernel does not tell.
+func kernelLimits(t *testing.T, binary string) map[string]bool {
+	t.Helper()
+	out, err := exec.Command(binary, "check", "-o", "json").Output()
+	if err != nil {
+		t.Fatalf("rstwhy check: %v\n%s", err, out)
+	}
+	var rep checkReport
+	if err := json.Unmarshal(out, &rep); err != nil {
+		t.Fatal(err)
+	}
+	limits := map[string]bool{}
+	for _, h := range rep.Hooks {
+		for _, l := range h.Limits {
+			limits[l.ID] = true
+		}
+	}
+	return limits
+}

@@ -94,7 +94,8 @@ type proof struct {
 	failed map[string]string // scenario: why else it did not run through
 	resets []event.Reset
 	storms []event.Storm
-	over   int // records beyond proveRecords
+	over   int           // records beyond proveRecords
+	limits []probe.Limit // what this kernel does not tell
 	home   uint32
 }
 
@@ -181,6 +182,7 @@ func (p *proof) run(ctx context.Context) (err error) {
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- pipeline.Live(traceCtx, pipeline.Options{
+			Thorough: true, Attached: p.attached,
 			Filter: proofFilter(), NoProbe: true, Rate: proveRate, Firewall: p.kernel.CanReject(), Sinks: []sink.Sink{p}, Host: hostName(), Log: zerolog.Nop(),
 			Ready: func() error { close(ready); return nil },
 		})
@@ -200,6 +202,22 @@ func (p *proof) run(ctx context.Context) (err error) {
 	}
 	if interrupted {
 		return errors.New("interrupted; nothing is left behind")
+	}
+	return nil
+}
+
+// attached notes what this kernel does not tell.
+func (p *proof) attached(hooks []probe.HookState) {
+	for _, h := range hooks {
+		p.limits = append(p.limits, h.Limits()...)
+	}
+}
+
+func (p *proof) limit(id string) *probe.Limit {
+	for i := range p.limits {
+		if p.limits[i].ID == id {
+			return &p.limits[i]
+		}
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"rstwhy/internal/diagnose"
 	"rstwhy/internal/event"
 	"rstwhy/internal/lab"
+	"rstwhy/internal/probe"
 	"rstwhy/internal/sink"
 )
 
@@ -27,19 +28,21 @@ const (
 	proveFail    proveResult = "fail"
 	proveNotHere proveResult = "not-provable"
 	proveLate    proveResult = "not-finished" // the host was too slow
+	proveUnseen  proveResult = "not-visible"  // this kernel shows nothing of it
 )
 
 // proveReport is what check --prove prints as JSON.
 type proveReport struct {
-	Type       string     `json:"type"` // always "prove"
-	Schema     int        `json:"schema"`
-	Host       string     `json:"host"`
-	Kernel     string     `json:"kernel"`
-	DurationMS int64      `json:"duration_ms"`
-	OK         bool       `json:"ok"`      // nothing failed, and everything was finished
-	Storm      bool       `json:"storm"`   // others made so many resets meanwhile that not each was told one by one
-	Counted    int        `json:"counted"` // of the expected resets, those told as counts only
-	Rows       []proveRow `json:"rows"`
+	Type       string       `json:"type"` // always "prove"
+	Schema     int          `json:"schema"`
+	Host       string       `json:"host"`
+	Kernel     string       `json:"kernel"`
+	DurationMS int64        `json:"duration_ms"`
+	OK         bool         `json:"ok"`      // nothing failed, and everything was finished
+	Storm      bool         `json:"storm"`   // others made so many resets meanwhile that not each was told one by one
+	Counted    int          `json:"counted"` // of the expected resets, those told as counts only
+	Rows       []proveRow   `json:"rows"`
+	Limits     []checkLimit `json:"limits"` // what this kernel does not tell
 }
 
 // proveRow is one cause.
@@ -54,7 +57,7 @@ type proveRow struct {
 }
 
 func (p *proof) report() *proveReport {
-	rep := &proveReport{Type: "prove", Schema: event.Schema, Host: hostName(), OK: true, Rows: []proveRow{}}
+	rep := &proveReport{Type: "prove", Schema: event.Schema, Host: hostName(), OK: true, Rows: []proveRow{}, Limits: []checkLimit{}}
 	var u unix.Utsname
 	if err := unix.Uname(&u); err == nil {
 		rep.Kernel = unix.ByteSliceToString(u.Release[:])
@@ -64,7 +67,11 @@ func (p *proof) report() *proveReport {
 			p.truths[i].Packets = 0
 		}
 	}
-	j := lab.Compare(p.truths, p.resets, p.lab.Has)
+	truths, unseen := p.truths, []lab.Truth(nil)
+	if p.limit(probe.LimitSilent) != nil {
+		truths, unseen = lab.Visible(truths)
+	}
+	j := lab.Compare(truths, p.resets, p.lab.Has)
 	findings, counted := lab.ToldAsStorms(j.Findings, p.storms)
 	rows := map[string]*proveRow{}
 	row := func(d event.Direction, cause string) *proveRow {
@@ -98,7 +105,16 @@ func (p *proof) report() *proveReport {
 			r.Result = proveLate
 			continue
 		}
+		// Not all of a row: then the way that stands in does not work.
+		if p.limit(probe.LimitUntold) != nil && f.Untold() && r.Right > 0 {
+			continue
+		}
 		r.Result = proveFail
+	}
+	for _, t := range unseen {
+		if r := row(t.Direction, t.Causes()[0]); r.Result == "" {
+			r.Result, r.Why = proveUnseen, []string{p.limit(probe.LimitSilent).Lost}
+		}
 	}
 	if sure, of := lab.Sure(p.truths, p.resets); of > 0 && sure == 0 {
 		r := row(event.Received, diagnose.ResetNotSentHere)
@@ -108,6 +124,9 @@ func (p *proof) report() *proveReport {
 		}
 	}
 	rep.Storm, rep.Counted = len(p.storms) > 0, counted
+	for _, l := range p.limits {
+		rep.Limits = append(rep.Limits, checkLimit{l.ID, l.Lost})
+	}
 	p.addUnprovable(row)
 	for _, id := range slices.Sorted(maps.Keys(p.failed)) {
 		r := row("", "scenario "+id)
@@ -210,14 +229,14 @@ func (r *proveReport) print(w io.Writer, output string) error {
 	count := map[proveResult]int{}
 	for _, row := range r.Rows {
 		count[row.Result]++
-		result := map[proveResult]string{provePass: "pass", proveFail: "FAIL", proveNotHere: "not provable here", proveLate: "not finished"}[row.Result]
+		result := map[proveResult]string{provePass: "pass", proveFail: "FAIL", proveNotHere: "not provable here", proveLate: "not finished", proveUnseen: "not visible here"}[row.Result]
 		add("%-9s %-30s %8d %5d %5d  %s", row.Direction, row.Cause, row.Expected, row.Seen, row.Right, result)
 		for _, why := range row.Why {
 			add("          %s", sink.Escape(why, 300))
 		}
 	}
-	add("Kernel %s, %.1f s: %d passed, %d failed, %d not finished, %d not provable here.", sink.Escape(r.Kernel, 100), float64(r.DurationMS)/1000,
-		count[provePass], count[proveFail], count[proveLate], count[proveNotHere])
+	add("Kernel %s, %.1f s: %d passed, %d failed, %d not finished, %d not visible, %d not provable here.", sink.Escape(r.Kernel, 100), float64(r.DurationMS)/1000,
+		count[provePass], count[proveFail], count[proveLate], count[proveUnseen], count[proveNotHere])
 	if r.Storm {
 		add("Others made a storm of resets meanwhile, and %d of these were told as counts only.", r.Counted)
 	}
@@ -231,6 +250,9 @@ func (r *proveReport) print(w io.Writer, output string) error {
 		add("Run it again in a quiet time before you believe what says FAIL.")
 	case r.OK:
 		add("rstwhy tells the truth about these resets on this kernel.")
+		for _, l := range r.Limits {
+			add("This kernel limits it: %s.", l.Lost)
+		}
 	default:
 		add("rstwhy was wrong, or did not see, where it says FAIL: please report it with this table.")
 	}

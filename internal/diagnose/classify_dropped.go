@@ -45,7 +45,7 @@ var firewallRows = []row{
 // name no socket, and 5.10 no reason.
 var droppedRows = []row{
 	{ResetFiltered, "dropped before TCP looked at it (netfilter, socket filter, checksum, signature, IPsec ...)", func(r *event.Reset) bool {
-		return dropped(r) && filteredWords(r) != ""
+		return dropped(r) && (filteredWords(r) != "" || withoutReason(r))
 	}},
 	{PeerResetTimewait, "for a TIME_WAIT minisocket (tcp_timewait_state_process)", func(r *event.Reset) bool {
 		return dropped(r) && r.Socket == event.SocketTimewait
@@ -61,7 +61,7 @@ var droppedRows = []row{
 			dropIn(r, "", "TCP_OVERWINDOW", "TCP_RFC7323_PAWS", "TCP_RFC7323_TSECR"))
 	}},
 	{ResetUnexpectedHandshake, "while connecting, without an acceptable ACK (tcp_rcv_synsent_state_process)", func(r *event.Reset) bool {
-		return dropped(r) && state(r) == "SYN_SENT" && dropIn(r, "TCP_RESET", "TCP_INVALID_ACK_SEQUENCE", "TCP_RFC7323_PAWS", "TCP_RFC7323_TSECR")
+		return dropped(r) && state(r) == "SYN_SENT" && dropIn(r, "", "TCP_RESET", "TCP_INVALID_ACK_SEQUENCE", "TCP_RFC7323_PAWS", "TCP_RFC7323_TSECR")
 	}},
 	{ResetChallenged, "in the window, not exact (tcp_validate_incoming, RFC 5961)", func(r *event.Reset) bool {
 		return dropped(r) && connected(r) && dropReason(r) == "TCP_RESET"
@@ -109,8 +109,16 @@ var filters = []struct{ reason, words string }{
 	{"NOMEM", "the kernel had too little memory"},
 }
 
+// withoutReason: TCP gives its reasons for what a connection itself refuses, so
+// that without one something before it did (5.10, which has none, shows nothing
+// of the former: tcp_validate_incoming frees silently there).
+func withoutReason(r *event.Reset) bool { return dropped(r) && connected(r) && dropIn(r, "") }
+
 func filteredWords(r *event.Reset) string {
 	d := dropReason(r)
+	if withoutReason(r) {
+		return "something before TCP dropped it, and this kernel does not say what"
+	}
 	for _, f := range filters {
 		if prefix, ok := strings.CutSuffix(f.reason, "*"); d == f.reason || ok && strings.HasPrefix(d, prefix) {
 			return f.words

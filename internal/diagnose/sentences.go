@@ -10,6 +10,9 @@ import (
 // address, never "the peer", where somebody between could have sent a reset.
 
 func sayUnknown(r *event.Reset) string {
+	if dropped(r) && r.Facts.SocketUntold {
+		return "a reset came, and the kernel did not accept it; this kernel does not tell which socket refused it (Linux 6.11 and later do), and it was not found afterwards"
+	}
 	if dropped(r) {
 		if d := dropReason(r); d != "" {
 			return "a reset came, the kernel did not accept it, and the evidence does not tell more (the kernel's drop reason is " + clean(d) + ")"

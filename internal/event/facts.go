@@ -30,5 +30,8 @@ type Facts struct {
 	// NoLocalSender: the RST claims to come from this host, no hook saw it being
 	// sent, and nothing that could hide it was missed or filtered.
 	NoLocalSender bool
-	Error         int32 // sk_err
+	// SocketUntold: the kernel does not say which socket refused the RST (hook drop,
+	// before 6.11), and asking for it afterwards did not tell.
+	SocketUntold bool
+	Error        int32 // sk_err
 }

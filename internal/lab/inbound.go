@@ -48,7 +48,7 @@ func inCookie(b *Bench) func() []Truth {
 	return func() []Truth {
 		t := s.knock(l.addr)
 		t.rst(0)
-		return []Truth{dropped("reset-to-nobody", l, t.far())}
+		return []Truth{dropped("reset-to-nobody", l, t.far()).inside()}
 	}
 }
 
@@ -112,7 +112,7 @@ func inEstablished(cause string, deltas ...int) func(*Bench) func() []Truth {
 		return func() (all []Truth) {
 			for _, d := range deltas {
 				t.rst(d)
-				all = append(all, dropped(cause, a, t.far()))
+				all = append(all, dropped(cause, a, t.far()).inside())
 			}
 			s.drain()
 			t.lives(a)
@@ -187,7 +187,7 @@ func inListen(b *Bench) func() []Truth {
 	return func() []Truth {
 		t := s.talk(l.addr)
 		t.rst(0)
-		return []Truth{dropped("reset-to-nobody", l, t.far())}
+		return []Truth{dropped("reset-to-nobody", l, t.far()).inside()}
 	}
 }
 
@@ -239,7 +239,7 @@ func inSynSent(b *Bench) func() []Truth {
 		t.say(flagRST|flagACK, 0, 0)
 		a.worker().want(unix.ECONNREFUSED, "recv", a.fd, "", 1)
 		odd := dropped("reset-unexpected-handshake", a, t.far())
-		return []Truth{odd, odd, received("connect-refused", a, t.far())}
+		return []Truth{odd.inside(), odd, received("connect-refused", a, t.far())}
 	}
 }
 

@@ -56,6 +56,7 @@ type Truth struct {
 	Others    []int           // further holders of the socket that must be listed
 	Unsure    string          // cause that a tracer may tell instead, because it cannot be sure of the true one
 	Firewall  bool            // seen only where the tracer watches firewalls (--firewall)
+	Inside    bool            // refused in the socket's own processing, which kernels before 5.17 do without an event
 }
 
 // Causes gives the acceptable causes.

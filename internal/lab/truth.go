@@ -132,6 +132,11 @@ func (t Truth) maybe() Truth {
 	return t
 }
 
+func (t Truth) inside() Truth {
+	t.Inside = true
+	return t
+}
+
 func (t Truth) anyEnding() Truth {
 	t.AnyEndingOK = true
 	return t

@@ -2,6 +2,8 @@ package netns
 
 import (
 	"context"
+	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +30,7 @@ type Question struct {
 	tuple    Tuple
 	done     atomic.Bool
 	survival Survival
+	socket   Socket
 	nat      *event.NAT
 	plain    bool // the connection's own namespace has an entry, and translates nothing
 }
@@ -45,6 +48,15 @@ func (q *Question) Survival() (Survival, bool) {
 		return NotKnown, false
 	}
 	return q.survival, true
+}
+
+// Socket is what the connection's segments find: the connection, or its listener;
+// state 0 where there is neither, or the answer is not there.
+func (q *Question) Socket() Socket {
+	if q == nil || !q.done.Load() {
+		return Socket{}
+	}
+	return q.socket
 }
 
 // NAT is the answer of Asker.Translation; false: not yet. Nil is a connection
@@ -68,6 +80,7 @@ type Asker struct {
 	nats      chan *Question
 	limit     [2]*rate.Limiter
 	dumps     credit
+	seeks     credit
 	cancel    context.CancelFunc
 	wait      sync.WaitGroup
 
@@ -81,13 +94,14 @@ type use struct {
 	at time.Time
 }
 
-// NewAsker starts the two workers; Close ends them.
-func NewAsker(spaces *Spaces) *Asker {
+// NewAsker starts the two workers; Close ends them. A thorough one may spend as
+// much as its questions need.
+func NewAsker(spaces *Spaces, thorough bool) *Asker {
 	a := &Asker{
 		spaces: spaces, modules: NewModules(),
 		survivors: make(chan *Question, waiting), nats: make(chan *Question, waiting),
 		limit: [2]*rate.Limiter{rate.NewLimiter(perSecond, burst), rate.NewLimiter(perSecond, burst)},
-		inUse: map[uint32]use{},
+		inUse: map[uint32]use{}, dumps: credit{unbounded: thorough}, seeks: credit{unbounded: thorough},
 	}
 	a.own, _ = Own()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -160,9 +174,24 @@ func (a *Asker) work(ctx context.Context, queue chan *Question, answer func(*Que
 func (a *Asker) survivor(q *Question) {
 	err := a.modules.Survivors()
 	if err == nil {
-		q.survival, err = survive(a.spaces, q.netns, q.tuple, &a.dumps)
+		q.survival, q.socket, err = survive(a.spaces, q.netns, q.tuple, &a.dumps)
+	}
+	if errors.Is(err, ErrEnter) && a.seek(q.netns) {
+		q.survival, q.socket, err = survive(a.spaces, q.netns, q.tuple, &a.dumps)
 	}
 	a.trouble(0, err)
+}
+
+// seek looks for a way into a namespace that no scan has found yet.
+func (a *Asker) seek(netns uint32) bool {
+	if !a.seeks.take() {
+		return false
+	}
+	runtime.LockOSThread() // the cost is the thread's
+	defer runtime.UnlockOSThread()
+	started := cpuTime()
+	defer func() { a.seeks.spend(cpuTime() - started) }()
+	return a.spaces.Seek(netns)
 }
 
 func (a *Asker) translation(q *Question) {
@@ -223,12 +252,13 @@ func (a *Asker) uses(netns uint32) bool {
 	return is && err == nil
 }
 
-// credit bounds dumps to 1 % of one core: time earns it, each dump spends its
+// credit bounds dumps, and searches for namespaces, to 1 % of one core each: time earns it, each one spends its
 // CPU time. One worker uses it.
 type credit struct {
-	left   time.Duration
-	earned time.Time
-	spent  int // dumps made
+	left      time.Duration
+	earned    time.Time
+	spent     int // dumps made
+	unbounded bool
 }
 
 // creditMax is the most that a quiet time can save up.
@@ -242,7 +272,7 @@ func (c *credit) take() bool {
 		c.left = min(c.left+now.Sub(c.earned)/100, creditMax)
 	}
 	c.earned = now
-	return c.left > 0
+	return c.left > 0 || c.unbounded
 }
 
 func (c *credit) spend(d time.Duration) {

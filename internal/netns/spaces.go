@@ -18,6 +18,7 @@ const (
 	pidsPerScan  = 4096 // processes looked at in one scan
 	pidsPerSpace = 4    // processes remembered of one namespace
 	spacesMax    = 4096 // namespaces remembered
+	pidsPerSeek  = 1024 // processes looked at for one namespace
 )
 
 // Where programs keep namespaces without a process: iproute2, CNI and podman
@@ -38,15 +39,16 @@ type Spaces struct {
 
 	mu       sync.Mutex
 	spaces   map[uint32]*space
-	next     int    // where the next scan of /proc begins
-	scanned  bool   // a first scan was made
-	complete bool   // and saw every process
-	born     uint64 // the youngest process start of the first scan, in clock ticks since boot
+	hints    map[uint32]uint32 // a process that had a socket in the namespace
+	next     int               // where the next scan of /proc begins
+	scanned  bool              // a first scan was made
+	complete bool              // and saw every process
+	born     uint64            // the youngest process start of the first scan, in clock ticks since boot
 }
 
 // NewSpaces knows no namespace until Scan or Note.
 func NewSpaces() *Spaces {
-	return &Spaces{proc: "/proc", names: boundNames, spaces: map[uint32]*space{}}
+	return &Spaces{proc: "/proc", names: boundNames, spaces: map[uint32]*space{}, hints: map[uint32]uint32{}}
 }
 
 // Note remembers that a process was in a namespace. Enter checks it again.
@@ -122,6 +124,40 @@ func (s *Spaces) Scan() {
 	if first {
 		s.scanned, s.complete = true, n == len(pids)
 	}
+}
+
+// Seek looks for a way into one namespace that is younger than the last scan,
+// among the processes that are likely the youngest. It tells whether there is one.
+func (s *Spaces) Seek(netns uint32) bool {
+	s.mu.Lock()
+	hint := s.hints[netns]
+	s.mu.Unlock()
+	leads := func(pid uint32) bool {
+		n, err := inode(s.path(pid))
+		return err == nil && n == netns
+	}
+	if hint != 0 && leads(hint) {
+		s.Note(netns, hint)
+		return true
+	}
+	pids := s.pids()
+	for _, pid := range slices.Backward(pids[max(0, len(pids)-pidsPerSeek):]) {
+		if leads(pid) {
+			s.Note(netns, pid)
+			return true
+		}
+	}
+	return false
+}
+
+// Hint remembers a process that had a socket in a namespace, for Seek.
+func (s *Spaces) Hint(netns, pid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.hints) >= spacesMax {
+		clear(s.hints)
+	}
+	s.hints[netns] = pid
 }
 
 func (s *Spaces) bound(first bool) {

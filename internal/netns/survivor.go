@@ -32,6 +32,31 @@ const (
 // TCP states (include/net/tcp_states.h); requests appear as SYN_RECV.
 const stateListen = 10
 
+// Socket is what the kernel tells of one (struct inet_diag_msg).
+type Socket struct {
+	State    uint8 // of a TIME_WAIT entry its substate; of a request SYN_RECV
+	TimeWait bool  // a TIME_WAIT entry
+	Request  bool  // a connection request
+	Cookie   uint64
+}
+
+// Listener tells that only a listener takes segments of the connection.
+func (s Socket) Listener() bool { return s.State == stateListen }
+
+const (
+	stateSynRecv  = 3
+	timerTimeWait = 3 // idiag_timer of inet_twsk_diag_fill
+	timerRequest  = 1 // of inet_req_diag_fill, and of retransmissions
+)
+
+// socketIn reads one answer of at least messageLen bytes.
+func socketIn(d []byte) Socket {
+	return Socket{
+		State: d[1], TimeWait: d[2] == timerTimeWait, Request: d[1] == stateSynRecv && d[2] == timerRequest,
+		Cookie: uint64(binary.NativeEndian.Uint32(d[idInMessage+40:])) | uint64(binary.NativeEndian.Uint32(d[idInMessage+44:]))<<32,
+	}
+}
+
 // Layout of struct inet_diag_req_v2 and struct inet_diag_msg
 // (include/uapi/linux/inet_diag.h); the id begins with ports and addresses in
 // network byte order.
@@ -47,7 +72,7 @@ const (
 // survive asks whether a socket has the tuple: first by the kernel's own lookup
 // (inet_diag_find_one_icsk), which costs microseconds; where that leaves a doubt,
 // by a dump of all sockets with these two ports, which walks the whole table.
-func survive(s *Spaces, netns uint32, t Tuple, dump *credit) (Survival, error) {
+func survive(s *Spaces, netns uint32, t Tuple, dump *credit) (Survival, Socket, error) {
 	var conn *netlink.Conn
 	var masters bool
 	if err := s.Enter(netns, func() (err error) {
@@ -55,38 +80,38 @@ func survive(s *Spaces, netns uint32, t Tuple, dump *credit) (Survival, error) {
 		conn, err = netlink.Dial(unix.NETLINK_SOCK_DIAG, nil)
 		return err
 	}); err != nil {
-		return NotKnown, fmt.Errorf("ask for a socket: %w", err)
+		return NotKnown, Socket{}, fmt.Errorf("ask for a socket: %w", err)
 	}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
-		return NotKnown, err
+		return NotKnown, Socket{}, err
 	}
 	found, bound, err := lookup(conn, t)
 	switch {
 	case err != nil:
-		return NotKnown, err
-	case found != 0 && found != stateListen:
-		return Alive, nil
-	case found == stateListen && !bound && !masters && !t.Peer.Addr().IsLinkLocalUnicast():
+		return NotKnown, Socket{}, err
+	case found.State != 0 && !found.Listener():
+		return Alive, found, nil
+	case found.Listener() && !bound && !masters && !t.Peer.Addr().IsLinkLocalUnicast():
 		// The lookup prefers a connection or request to the listener; only
 		// those bound to a device hide from it, and an unbound listener has
 		// none (inet_request_bound_dev_if, tcp_v6_init_req).
-		return Gone, nil
+		return Gone, found, nil
 	case !dump.take():
-		return NotKnown, nil
+		return NotKnown, found, nil
 	}
 	runtime.LockOSThread() // the cost is the thread's
 	defer runtime.UnlockOSThread()
 	started := cpuTime()
-	alive, err := dumped(conn, t)
+	alive, hidden, err := dumped(conn, t)
 	dump.spend(cpuTime() - started)
 	switch {
 	case err != nil:
-		return NotKnown, err
+		return NotKnown, found, err
 	case alive:
-		return Alive, nil
+		return Alive, hidden, nil
 	}
-	return Gone, nil
+	return Gone, found, nil
 }
 
 // acceptsThroughMasters tells whether requests of unbound listeners may be bound
@@ -103,9 +128,9 @@ func family(t Tuple) uint8 {
 	return unix.AF_INET6
 }
 
-// lookup gives the state of the socket that a segment of this connection would
-// find, 0 for none, and whether that socket is bound to a device.
-func lookup(conn *netlink.Conn, t Tuple) (state uint8, bound bool, err error) {
+// lookup gives the socket that a segment of this connection would find, state 0
+// for none, and whether that socket is bound to a device.
+func lookup(conn *netlink.Conn, t Tuple) (found Socket, bound bool, err error) {
 	b := request(family(t), ^uint32(0))
 	binary.BigEndian.PutUint16(b[idInRequest:], t.Local.Port())
 	binary.BigEndian.PutUint16(b[idInRequest+2:], t.Peer.Port())
@@ -116,21 +141,21 @@ func lookup(conn *netlink.Conn, t Tuple) (state uint8, bound bool, err error) {
 	}
 	answers, err := conn.Execute(message(b, netlink.Request))
 	if errors.Is(err, unix.ENOENT) {
-		return 0, false, nil
+		return found, false, nil
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("ask for a socket: %w", err)
+		return found, false, fmt.Errorf("ask for a socket: %w", err)
 	}
 	if len(answers) != 1 || len(answers[0].Data) < messageLen {
-		return 0, false, fmt.Errorf("ask for a socket: malformed answer")
+		return found, false, fmt.Errorf("ask for a socket: malformed answer")
 	}
 	d := answers[0].Data
-	return d[1], binary.NativeEndian.Uint32(d[idInMessage+36:]) != 0, nil
+	return socketIn(d), binary.NativeEndian.Uint32(d[idInMessage+36:]) != 0, nil
 }
 
 // dumped looks through all sockets with the two ports. A v4-mapped connection
 // is in the dump of IPv6 or of IPv4, as its listener is.
-func dumped(conn *netlink.Conn, t Tuple) (bool, error) {
+func dumped(conn *netlink.Conn, t Tuple) (bool, Socket, error) {
 	for _, f := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		if f == unix.AF_INET && !t.Local.Addr().Is4() {
 			continue
@@ -139,15 +164,15 @@ func dumped(conn *netlink.Conn, t Tuple) (bool, error) {
 		b := append(request(f, states), bytecode(t.Local.Port(), t.Peer.Port())...)
 		answers, err := conn.Execute(message(b, netlink.Request|netlink.Dump))
 		if err != nil {
-			return false, fmt.Errorf("list sockets: %w", err)
+			return false, Socket{}, fmt.Errorf("list sockets: %w", err)
 		}
 		for _, a := range answers {
 			if len(a.Data) >= messageLen && idTuple(a.Data[0], a.Data[idInMessage:]) == t {
-				return true, nil
+				return true, socketIn(a.Data), nil
 			}
 		}
 	}
-	return false, nil
+	return false, Socket{}, nil
 }
 
 func idTuple(family uint8, id []byte) Tuple {

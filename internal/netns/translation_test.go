@@ -43,7 +43,7 @@ func TestTranslation(t *testing.T) {
 	r := newRoom(t)
 	spaces := NewSpaces()
 	spaces.Note(r.inode, r.pid)
-	a := NewAsker(spaces)
+	a := NewAsker(spaces, false)
 	defer a.Close()
 	if err := a.modules.Translations(); err != nil {
 		t.Skipf("cannot be asked here: %v", err)

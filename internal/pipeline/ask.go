@@ -11,6 +11,7 @@ import (
 const (
 	holdSurvivor = 300e6
 	holdNAT      = 100e6
+	holdSought   = 300e6 // for a walk that names the holder of the socket that was found
 )
 
 // sameConnection bounds the distance of the sequence numbers of two RSTs that
@@ -39,8 +40,8 @@ type asked struct {
 	overtaken bool   // a later RST met the same request, so this one had not killed it
 }
 
-func newAsks(spaces *netns.Spaces) asks {
-	return asks{asker: netns.NewAsker(spaces), spaces: spaces, open: map[connection]*pending{}}
+func newAsks(spaces *netns.Spaces, thorough bool) asks {
+	return asks{asker: netns.NewAsker(spaces, thorough), spaces: spaces, open: map[connection]*pending{}}
 }
 
 func (a *asks) close() {
@@ -58,11 +59,14 @@ func (a *asks) trouble() []string {
 }
 
 // ask asks what the record leaves open, and lets it wait for the answer.
-func (a *asks) ask(p *pending) {
+//
+// Where the kernel has no reasons a RST that something dropped before TCP
+// looks like one that met a request.
+func (a *asks) ask(p *pending, names *probe.Names) {
 	if a.asker == nil {
 		return
 	}
-	open, nat := probe.EffectOpen(&p.raw), probe.NATOpen(&p.raw)
+	open, nat := probe.EffectOpen(&p.raw) || names.Untold(&p.raw), probe.NATOpen(&p.raw)
 	if !open && !nat {
 		return
 	}
@@ -78,7 +82,9 @@ func (a *asks) ask(p *pending) {
 		}
 		p.until = max(p.until, p.raw.TimeNs+holdNAT)
 	} else {
-		a.overtake(p, q)
+		if probe.EffectOpen(&p.raw) && !(names.PlacesOnly && names.Untold(&p.raw)) {
+			a.overtake(p, q)
+		}
 		if q.survivor = a.asker.Survivor(p.raw.Netns, t); q.survivor != nil {
 			p.until = max(p.until, p.raw.TimeNs+holdSurvivor)
 		}
@@ -125,12 +131,13 @@ func (a *asks) waiting(q queue) bool {
 }
 
 // settle writes what was learned into the record, from where replay has it too.
-func (a *asks) settle(p *pending) {
+func (a *asks) settle(p *pending, names *probe.Names) {
 	if p.ask == nil {
 		return
 	}
 	survival, _ := p.ask.survivor.Survival()
 	switch {
+	case !probe.EffectOpen(&p.raw) || names.Untold(&p.raw): // session.identify
 	case p.ask.overtaken || survival == netns.Alive:
 		probe.SetEffect(&p.raw, false)
 	case survival == netns.Gone && a.ready(p.ask):
@@ -147,4 +154,54 @@ func (a *asks) forget(p *pending) {
 	if p.ask != nil && a.open[p.ask.about] == p {
 		delete(a.open, p.ask.about)
 	}
+}
+
+// identify writes into the record which socket refused a RST, where the kernel did
+// not tell and an answer has come, and lets the record wait for a walk that names
+// the socket's holder. last: no answer will come any more.
+func (s *session) identify(p *pending, now uint64, last bool) {
+	if p.identified || !s.names.Untold(&p.raw) {
+		return
+	}
+	var question *netns.Question
+	if p.ask != nil {
+		question = p.ask.survivor
+	}
+	survival, answered := question.Survival()
+	if !last && (question == nil || !answered) {
+		return
+	}
+	p.identified = true
+	switch found := question.Socket(); {
+	case p.ask != nil && p.ask.overtaken:
+		probe.Challenged(&p.raw)
+	case survival != netns.Alive && s.ended(p):
+	case survival != netns.NotKnown:
+		p.sought = s.names.SetRefuser(&p.raw, probe.Refuser{
+			Alive: survival == netns.Alive, Listener: survival == netns.Gone && found.Listener(),
+			State: found.State, TimeWait: found.TimeWait, Request: found.Request, Cookie: found.Cookie,
+		})
+	}
+	if p.sought != 0 && s.walks.possible && !s.opts.NoNames && !last {
+		p.until = max(p.until, now+holdSought)
+	}
+}
+
+// ended looks for the connection that refused the RST among those that ended soon
+// after it: by a RST that was accepted, or by a process that left a tombstone.
+func (s *session) ended(p *pending) bool {
+	for _, later := range s.queue {
+		if probe.EndedLater(&p.raw, &later.raw) {
+			probe.SetEnded(&p.raw, later.raw.State, &later.raw.Owner, later.raw.How)
+			p.stored = s.complete(&p.raw.Owner)
+			return true
+		}
+	}
+	t, ok := s.live.Tombstone(&p.raw)
+	if !ok || t.GoneNs < p.raw.TimeNs {
+		return false
+	}
+	probe.SetEnded(&p.raw, t.LeftState, &t.Owner, t.How)
+	p.stored = s.complete(&p.raw.Owner)
+	return true
 }

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"maps"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -83,6 +84,8 @@ func (s *session) attribute(p *pending, res *Resolution) {
 		res.Source = event.SourceNone
 	}
 	switch {
+	case p.sought != 0 && p.stored == nil:
+		s.bySought(p, res)
 	case res.Source == event.SourceCurrent:
 		res.Proven = true
 	case p.closer != nil && bornAfter(p.closer, raw):
@@ -144,6 +147,18 @@ func (s *session) byHolders(p *pending, res *Resolution) {
 	}
 }
 
+// bySought: a walk told who holds the socket that refused the RST, and still does.
+func (s *session) bySought(p *pending, res *Resolution) {
+	if len(p.holders) == 0 && s.ended(p) { // between the answer and the walk
+		res.Raw, res.Owner, res.Source = p.raw, p.stored, probe.Source(&p.raw)
+	}
+	if len(p.holders) == 0 || !allSame(p.holders) || bornAfter(&p.holders[0], &p.raw) {
+		return
+	}
+	h := p.holders[0]
+	res.Owner, res.Source, res.Proven = s.complete(&h), event.SourceIterator, p.storing
+}
+
 func allSame(list []probe.Owner) bool {
 	for i := range list {
 		if !same(&list[0], &list[i]) {
@@ -166,6 +181,7 @@ func anySame(list []probe.Owner, o *probe.Owner) bool {
 // each walk spends its CPU time.
 type walks struct {
 	possible bool
+	thorough bool // unbounded
 	credit   time.Duration
 	earned   uint64 // boot-clock ns up to which credit was given
 	log      zerolog.Logger
@@ -180,7 +196,7 @@ func (w *walks) allowed(now uint64) bool {
 	}
 	w.credit = min(w.credit+time.Duration((now-w.earned)/100), walkCredit)
 	w.earned = now
-	return w.possible && w.credit > 0
+	return w.possible && (w.credit > 0 || w.thorough)
 }
 
 // walk asks the kernel once for all doubtful records that need it: shared and
@@ -191,7 +207,7 @@ func (s *session) walk(now uint64) {
 	}
 	need := false
 	for _, p := range s.queue {
-		if p.doubt && !p.asked && p.closer == nil && (now >= p.raw.TimeNs+walkAfter || early(&p.raw)) {
+		if p.sought != 0 && !p.asked || p.doubt && !p.asked && p.closer == nil && (now >= p.raw.TimeNs+walkAfter || early(&p.raw)) {
 			need = true
 			break
 		}
@@ -199,6 +215,7 @@ func (s *session) walk(now uint64) {
 	if !need || !s.walks.allowed(now) {
 		return
 	}
+	seeking := s.seek()
 	holders, spent, err := s.cpuWalk()
 	s.walks.credit -= spent
 	if err != nil {
@@ -210,11 +227,53 @@ func (s *session) walk(now uint64) {
 			p.asked = p.asked || now >= p.raw.TimeNs+walkAfter || early(&p.raw)
 		}
 	}
+	for _, p := range seeking {
+		p.asked = true
+	}
 	for i := range holders {
+		if sought, stored := probe.Sought(&holders[i]); sought {
+			for _, p := range seeking {
+				if p.sought == holders[i].Cookie {
+					p.holders, p.storing = append(p.holders, holders[i].Owner), stored
+				}
+			}
+			continue
+		}
 		for _, p := range s.byCookie[holders[i].Cookie] {
 			if p.doubt && p.closer == nil {
 				p.holders = append(p.holders, holders[i].Owner)
 			}
+		}
+	}
+}
+
+// seek prepares the walk to tell the holders of sockets that refused a RST.
+func (s *session) seek() (seeking []*pending) {
+	var cookies []uint64
+	for _, p := range s.queue {
+		if p.sought == 0 || p.asked {
+			continue
+		}
+		if !slices.Contains(cookies, p.sought) {
+			if len(cookies) == probe.SeekMax {
+				continue
+			}
+			cookies = append(cookies, p.sought)
+		}
+		seeking = append(seeking, p)
+	}
+	if err := s.live.Seek(cookies); err != nil {
+		s.walks.log.Debug().Err(err).Msg("descriptor walk")
+		return nil
+	}
+	return seeking
+}
+
+// identifyAll looks at the records that asked for their sockets.
+func (s *session) identifyAll(now uint64) {
+	for _, p := range s.queue {
+		if p.ask != nil && p.ask.survivor != nil {
+			s.identify(p, now, false)
 		}
 	}
 }

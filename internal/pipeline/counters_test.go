@@ -108,7 +108,7 @@ func dropped(at uint64, seq uint32) probe.ResetEvent {
 
 func newAskingSession(t *testing.T) (*session, *memory) {
 	s, out := newTestSession(t, &fakeKernel{}, Options{})
-	s.asks = newAsks(netns.NewSpaces())
+	s.asks = newAsks(netns.NewSpaces(), false)
 	t.Cleanup(s.asks.close)
 	return s, out
 }

@@ -49,10 +49,12 @@ type Options struct {
 	Interval time.Duration    // between summaries; 0: only one, at the end
 	Now      <-chan os.Signal // asks for a summary now; may be nil
 	Sinks    []sink.Sink
-	Explain  bool      // a sink prints the cause as a sentence
-	Record   *Recorder // nil: do not record
-	Firewall bool      // watch for resets that netfilter rules make, at a cost for every packet
-	Rate     uint32    // about how many records a second are told one by one; 0: no bound
+	Explain  bool                    // a sink prints the cause as a sentence
+	Record   *Recorder               // nil: do not record
+	Firewall bool                    // watch for resets that netfilter rules make, at a cost for every packet
+	Rate     uint32                  // about how many records a second are told one by one; 0: no bound
+	Thorough bool                    // walks and questions may take more than 1 % of a core: for a short session
+	Attached func([]probe.HookState) // told once what became of the hooks; may be nil
 	Ready    func() error
 	Idle     func() // called once when ten seconds brought nothing
 	Log      zerolog.Logger
@@ -108,12 +110,15 @@ func Live(ctx context.Context, opts Options) error {
 			opts.Log.Warn().Str("hook", h.Hook.Name).Err(h.Err).Msg("optional hook not attached: " + h.Hook.Without)
 		}
 	}
+	if opts.Attached != nil {
+		opts.Attached(live.Hooks())
+	}
 	s := newSession(opts, live, live.Names())
-	s.walks.log, s.walks.possible = opts.Log, live.First != nil
+	s.walks.log, s.walks.possible, s.walks.thorough = opts.Log, live.First != nil, opts.Thorough
 	clock := readClock()
 	s.finisher = newFinisher(opts, s.names, clock)
 	s.counters = kernel
-	s.asks = newAsks(spaces)
+	s.asks = newAsks(spaces, opts.Thorough)
 	defer s.asks.close()
 	s.procs, err = owner.New(owner.Options{Offset: func() time.Duration { return time.Duration(s.clock.Offset) }})
 	if err != nil {
@@ -235,6 +240,9 @@ func (s *session) raw(b []byte, in *probe.Record) uint64 {
 	case probe.KindCloser:
 		s.closer(&in.Closer)
 	case probe.KindProcess:
+		if s.asks.spaces != nil {
+			s.asks.spaces.Hint(in.Closer.Netns, in.Closer.Owner.Tgid)
+		}
 		if s.announce > 0 {
 			s.announce--
 			s.remember(&in.Closer.Owner)

@@ -13,6 +13,7 @@ import (
 type kernelSide interface {
 	Read(time.Time) ([]byte, error)
 	Walk() ([]probe.Holder, error)
+	Seek([]uint64) error
 	Tombstone(*probe.ResetEvent) (probe.Tombstone, bool)
 	DoubtDone(uint64)
 	Detach()
@@ -27,27 +28,30 @@ type kernelSide interface {
 
 // pending is a reset that waits for its turn, its owner or a first probe.
 type pending struct {
-	raw      probe.ResetEvent
-	until    uint64         // boot-clock ns; finished then at the latest
-	stored   *event.Process // the owner that the kernel side gave, completed at once
-	closer   *probe.Owner   // who closed the socket after the reset
-	closerP  *event.Process // the same, completed at once
-	holders  []probe.Owner  // what a descriptor walk found; nil: not walked
-	joined   bool           // this received reset was none: a send follows
-	joinable bool           // it may turn out to be none
-	bury     bool           // a tombstone may still appear
-	doubt    bool           // waits for closer or walk
-	asked    bool           // a walk was asked for it
-	zk       *zk.Key        // waits for this server's first snapshot
-	looking  bool           // waits for a look at its process
-	told     bool           // the kernel side knows that it no longer waits
-	actor    *event.Process // the process that acted from outside, completed at once
-	end      *end           // nil: the record does not tell which RST it was
-	local    bool           // the other end is likely here, and may be told within holdTwin
-	repeats  bool           // further packets may follow within holdStory
-	subflow  bool           // the second RST of an MPTCP child may follow
-	more     uint64         // packets merged into this story
-	settled  *Resolution    // made when the first of two ends was finished
+	raw        probe.ResetEvent
+	until      uint64         // boot-clock ns; finished then at the latest
+	stored     *event.Process // the owner that the kernel side gave, completed at once
+	closer     *probe.Owner   // who closed the socket after the reset
+	closerP    *event.Process // the same, completed at once
+	holders    []probe.Owner  // what a descriptor walk found; nil: not walked
+	joined     bool           // this received reset was none: a send follows
+	joinable   bool           // it may turn out to be none
+	bury       bool           // a tombstone may still appear
+	doubt      bool           // waits for closer or walk
+	asked      bool           // a walk was asked for it
+	sought     uint64         // cookie of the socket that refused it, whose holder a walk tells
+	identified bool           // it was found out which socket refused it
+	storing    bool           // the walk's holder is the process that is stored with that socket
+	zk         *zk.Key        // waits for this server's first snapshot
+	looking    bool           // waits for a look at its process
+	told       bool           // the kernel side knows that it no longer waits
+	actor      *event.Process // the process that acted from outside, completed at once
+	end        *end           // nil: the record does not tell which RST it was
+	local      bool           // the other end is likely here, and may be told within holdTwin
+	repeats    bool           // further packets may follow within holdStory
+	subflow    bool           // the second RST of an MPTCP child may follow
+	more       uint64         // packets merged into this story
+	settled    *Resolution    // made when the first of two ends was finished
 	// untranslated: conntrack was asked, and translates nothing here.
 	untranslated bool
 	ask          *asked // what the kernel was asked about its connection
@@ -112,7 +116,7 @@ func (s *session) reset(raw *probe.ResetEvent) {
 	s.enrich(p)
 	// Nobody is told of another namespace's, nor why it could not be asked.
 	if s.opts.Select.NetNS.allow(is(raw.Netns)) {
-		s.asks.ask(p)
+		s.asks.ask(p, &s.names)
 	}
 	if raw.Cookie != 0 {
 		s.byCookie[raw.Cookie] = append(s.byCookie[raw.Cookie], p)

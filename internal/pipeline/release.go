@@ -13,6 +13,7 @@ func (s *session) tick(watermark, now uint64, force bool) {
 	s.clockTick(now)
 	s.counters.tick(now)
 	s.asks.turn++
+	s.identifyAll(now)
 	s.servers.collect()
 	s.lookedAt()
 	s.housekeeping(now)
@@ -60,7 +61,7 @@ func (s *session) unsettled(p *pending, now uint64) bool {
 	if p.joined || p.settled != nil {
 		return false
 	}
-	if s.asks.waits(p) {
+	if s.asks.waits(p) || p.sought != 0 && !p.asked && now < p.until && s.walks.possible && !s.opts.NoNames {
 		return true
 	}
 	if p.looking || p.zk != nil && !s.servers.known(*p.zk) {
@@ -127,7 +128,8 @@ func (s *session) settle(p *pending) *Resolution {
 	if p.bury {
 		s.exhume(p)
 	}
-	s.asks.settle(p)
+	s.asks.settle(p, &s.names)
+	s.identify(p, 0, true)
 	res.Raw = p.raw
 	s.attribute(p, res)
 	s.outside(p, res)

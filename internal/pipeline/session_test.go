@@ -48,6 +48,7 @@ func (f *fakeKernel) Read(time.Time) ([]byte, error) {
 	f.raws = f.raws[1:]
 	return b, nil
 }
+func (f *fakeKernel) Seek([]uint64) error           { return nil }
 func (f *fakeKernel) Walk() ([]probe.Holder, error) { f.walks++; return f.holders, f.walkErr }
 func (f *fakeKernel) Tombstone(e *probe.ResetEvent) (probe.Tombstone, bool) {
 	t, ok := f.tombstones[e.TimeNs]

@@ -1,6 +1,9 @@
 package probe
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Counts are the kernel side's counters, all hooks together.
 // Seen = Filtered + LostRing + Aggregated + Joined + Submitted + LostRecursion.
@@ -48,11 +51,16 @@ func (l *Live) counts() Counts {
 	}
 	// A hit that the kernel skipped was seen by nobody, unless the shadow
 	// program took it; then it is among Seen already.
-	sent := l.unrecovered("tp_btf__tcp_send_reset", per, kernelResetHookHOOK_SEND)
+	sent := l.unrecovered(l.servedBy(sentHook), per, kernelResetHookHOOK_SEND)
+	for _, h := range Hooks {
+		if slices.Contains(h.OnlyWith, sentPart) {
+			sent += l.recursionMisses(l.servedBy(h.Name))
+		}
+	}
 	out.LostRecursionSent = sent
 	out.LostRecursion = sent + l.unrecovered("tp_btf__tcp_receive_reset", per, kernelResetHookHOOK_RECEIVE)
 	out.Seen += out.LostRecursion
-	out.DropsMissed = l.recursionMisses("tp_btf__kfree_skb") + l.recursionMisses("reason__kfree_skb")
+	out.DropsMissed = l.recursionMisses(l.servedBy(refusedHook))
 	return out
 }
 

@@ -18,14 +18,14 @@ func (w *argWalk) memory(i int, m *machine) {
 		stored = m.regs[ins.Src]
 	}
 	p := m.regs[base]
-	if p.is(kindArg) {
+	if p.is(kindArg | kindCopy) {
 		w.report(i, "goes through argument 0 or 1")
 	}
 	p.off += int64(ins.Offset)
 	switch {
 	case ins.OpCode.Mode() == asm.AtomicMode:
 		// The source is a base too in a load-acquire.
-		if m.regs[ins.Src].is(kindArg) {
+		if m.regs[ins.Src].is(kindArg | kindCopy) {
 			w.report(i, "hands argument 0 or 1 to an atomic operation")
 		}
 		m.regs[ins.Src], m.regs[asm.R0] = value{}, value{}
@@ -119,9 +119,9 @@ func (w *argWalk) call(i int, m *machine) {
 		allowed, known := tolerant[fn]
 		ok := builtin && known && r == allowed
 		switch {
-		case v.is(kindArg) && !ok:
+		case v.is(kindArg|kindCopy) && !ok:
 			w.report(i, fmt.Sprintf("hands argument 0 or 1 over in %v", r))
-		case v.is(kindArg):
+		case v.is(kindArg | kindCopy):
 			w.helpers[fn] = true
 		case v.is(kindContext) && (!builtin || fn != asm.FnProbeReadKernel):
 			w.report(i, fmt.Sprintf("hands the context over in %v", r))
@@ -155,13 +155,17 @@ func (w *argWalk) probeRead(m *machine) {
 		return
 	}
 	if !src.known || !dst.known || n < 0 {
-		m.store(value{kind: kindStack}, -1, value{kind: kindArg})
+		m.store(value{kind: kindStack}, -1, value{kind: kindArg | kindCopy})
 		return
 	}
 	from := *m
 	for o := int64(0); o < n; o += 8 {
 		part, s := dst, src
 		part.off, s.off = dst.off+o, src.off+o
-		m.store(part, min(8, n-o), loaded(&from, s, min(8, n-o)))
+		v := loaded(&from, s, min(8, n-o))
+		if src.kind == kindContext && v.is(kindArg) {
+			v = value{kind: kindCopy}
+		}
+		m.store(part, min(8, n-o), v)
 	}
 }

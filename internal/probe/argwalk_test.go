@@ -33,7 +33,10 @@ type argWalk struct {
 const (
 	kindContext = 1 << iota
 	kindStack
-	kindArg
+	kindArg // as loaded from the context: the verifier lets programs load through it
+	// An argument's number, copied out of the context by a probe read: the verifier
+	// of no kernel lets programs load through it, so that maps may keep it.
+	kindCopy
 	kindNumber
 )
 

@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func setConstants(spec *ebpf.CollectionSpec, opts Options, names *Names) error {
+func (l *Live) setConstants(spec *ebpf.CollectionSpec) error {
+	opts := l.opts
 	wire, err := opts.Filter.wire()
 	if err != nil {
 		return err
@@ -22,7 +23,7 @@ func setConstants(spec *ebpf.CollectionSpec, opts Options, names *Names) error {
 	if opts.ForeignPIDs {
 		self = ^uint32(0) // nobody's: pids end at 2^22
 	}
-	reasons, plain := dropReasons(names)
+	reasons, plain := dropReasons(&l.names)
 	full := opts.Rate / 4
 	if opts.Rate > 0 {
 		full = max(full, 1)
@@ -34,13 +35,14 @@ func setConstants(spec *ebpf.CollectionSpec, opts Options, names *Names) error {
 	}{
 		{"filters", wire}, {"reading_calls", readingCalls()}, {"self_tgid", self}, {"shutdown_call", uint32(unix.SYS_SHUTDOWN)},
 		{"drop_reasons", reasons}, {"drop_not_specified", plain}, {"full_budget", full},
-		{"kind_budget", kind}, {"new_budget", opts.Rate - full - kind},
+		{"kind_budget", kind}, {"new_budget", opts.Rate - full - kind}, {"drop_places", l.places}, {"id_secret", l.secret}, {"drop_no_socket", uint32(noSocketDrop)},
+		{"stack_bytes", uint32(max(16<<10, os.Getpagesize()))}, // THREAD_SIZE of amd64 and arm64
 	} {
 		if err := spec.Variables[c.name].Set(c.value); err != nil {
 			return fmt.Errorf("set %s: %w", c.name, err)
 		}
 	}
-	return nil
+	return l.able.set(spec)
 }
 
 // attachAll loads each hook's programs in collections that share the maps of
@@ -57,8 +59,11 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Optio
 	var missing error
 	for _, h := range Hooks {
 		st := HookState{Hook: h}
-		if h.OnRequest != "" {
+		switch {
+		case h.OnRequest != "":
 			st.Err = l.request(opts)
+		case len(h.OnlyWith) > 0 && !slices.ContainsFunc(h.OnlyWith, l.serves):
+			st.Err = errAllSeen
 		}
 		if st.Err != nil {
 			l.states = append(l.states, st)
@@ -71,6 +76,21 @@ func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Optio
 		l.states = append(l.states, st)
 	}
 	return missing
+}
+
+// servedBy gives the program that serves a hook, or "".
+func (l *Live) servedBy(hook string) string {
+	for i := range l.states {
+		if l.states[i].Hook.Name == hook && l.states[i].Attached {
+			return l.states[i].Program
+		}
+	}
+	return ""
+}
+
+// serves tells whether a hook is served by the program.
+func (l *Live) serves(program string) bool {
+	return slices.ContainsFunc(l.states, func(st HookState) bool { return st.Attached && st.Program == program })
 }
 
 // attachFirst attaches the first candidate that this kernel takes.
@@ -90,7 +110,7 @@ func (l *Live) request(opts Options) error {
 	case !opts.Firewall:
 		return ErrNotRequested
 	case l.links["firewall-ipv4"] != nil && l.links["firewall-ipv6"] != nil:
-		return ErrNotNeeded
+		return errFirewallSeen
 	}
 	// One of them would tell each reset twice.
 	for _, name := range []string{"firewall-ipv4", "firewall-ipv6"} {
@@ -113,6 +133,9 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 	}
 	if c.Kind == "kprobe" && !slices.Contains(registersKnown, runtime.GOARCH) {
 		return fmt.Errorf("%s reads registers, and those of %s are not known", c.Program, runtime.GOARCH)
+	}
+	if c.Program == placeProgram && l.placesErr != nil {
+		return l.placesErr
 	}
 	prog, err := l.load(spec, c)
 	if err != nil {
@@ -138,7 +161,7 @@ func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, 
 		}
 		l.walkIter = it
 		return l.firstWalk()
-	case "syscall":
+	case "run":
 		return l.measureHZ(prog)
 	}
 	return nil
@@ -180,15 +203,32 @@ func (l *Live) firstWalk() (err error) {
 	return err
 }
 
+type clockSample struct{ BootNS, Jiffies uint64 }
+
+func (l *Live) sampleClock(prog *ebpf.Program) (s clockSample, err error) {
+	packet := make([]byte, 64) // that nobody reads
+	if _, err := prog.Run(&ebpf.RunOptions{Data: packet}); err != nil {
+		return s, fmt.Errorf("run sample_clock: %w", err)
+	}
+	if err := l.coll.Variables["clock_boot_ns"].Get(&s.BootNS); err != nil {
+		return s, fmt.Errorf("read the clock's sample: %w", err)
+	}
+	if err := l.coll.Variables["clock_jiffies"].Get(&s.Jiffies); err != nil {
+		return s, fmt.Errorf("read the clock's sample: %w", err)
+	}
+	return s, nil
+}
+
 // measureHZ compares jiffies with the boot clock over 50 ms.
 func (l *Live) measureHZ(prog *ebpf.Program) error {
-	var a, b struct{ BootNS, Jiffies uint64 }
-	if _, err := prog.Run(&ebpf.RunOptions{Context: &a, ContextOut: &a}); err != nil {
-		return fmt.Errorf("run sample_clock: %w", err)
+	a, err := l.sampleClock(prog)
+	if err != nil {
+		return err
 	}
 	time.Sleep(50 * time.Millisecond)
-	if _, err := prog.Run(&ebpf.RunOptions{Context: &b, ContextOut: &b}); err != nil {
-		return fmt.Errorf("run sample_clock: %w", err)
+	b, err := l.sampleClock(prog)
+	if err != nil {
+		return err
 	}
 	rate := float64(b.Jiffies-a.Jiffies) / (float64(b.BootNS-a.BootNS) / 1e9)
 	best := uint32(0)

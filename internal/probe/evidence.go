@@ -17,7 +17,8 @@ func (n *Names) facts(e *ResetEvent, f *event.Facts) {
 		ActiveOpenKnow: has(e, kernelResetFlagsRESET_ACTIVE_OPEN) || has(e, kernelResetFlagsRESET_PASSIVE_OPEN),
 		TombstoneHit:   has(e, kernelResetFlagsRESET_TOMBSTONE), TombstoneState: n.States[e.LeftState],
 		FileRefs: e.FileRefs, Error: e.SkErr, SegmentRST: e.TriggerFlags&rst != 0,
-		Forwarded: has(e, kernelResetFlagsRESET_FORWARDED),
+		Forwarded:    has(e, kernelResetFlagsRESET_FORWARDED),
+		SocketUntold: n.Untold(e) && e.Socket == uint8(kernelSocketKindSOCKET_NONE),
 	}
 	// Only zero matters to the causes; less than a second would round to it.
 	if e.LingerJiffies > 0 {

@@ -15,6 +15,7 @@ type Hook struct {
 	Required   bool        // trace exits with status 3 without it
 	OnRequest  string      // the flag without which it is not attached: it costs every packet
 	Extra      bool        // its loss is told by check, and not by every trace
+	OnlyWith   []string    // programs beside which it is needed; empty: always
 	Module     string      // of the kernel, where the candidates' target may be; it may be loaded later
 	Candidates []Candidate // tried in order
 }
@@ -22,7 +23,7 @@ type Hook struct {
 // Candidate is one program that can serve a hook.
 type Candidate struct {
 	Program string // name in bpf/reset.bpf.c
-	Kind    string // tp_btf, fentry, kprobe, iter or syscall
+	Kind    string // tp_btf, fentry, kprobe, iter or run
 	Target  string // tracepoint, function or iterator
 	Args    int    // arguments that the tracepoint must have in the kernel's BTF; 0: any
 }
@@ -35,7 +36,7 @@ var Hooks = []Hook{
 		Name:     "states",
 		Purpose:  "the process that connects, listens, shuts down or closes; the state before the reset",
 		Without:  "most resets have no owner",
-		Since:    "5.11",
+		Since:    "5.10",
 		Required: true,
 		Candidates: []Candidate{
 			{Program: "tp_btf__inet_sock_set_state", Kind: "tp_btf", Target: "inet_sock_set_state", Args: 3},
@@ -45,7 +46,7 @@ var Hooks = []Hook{
 		Name:    "states-nested",
 		Purpose: "state changes that happen on a CPU while the program for state changes runs there",
 		Without: "a few owners are unknown under heavy load",
-		Since:   "5.11",
+		Since:   "5.10",
 		Candidates: []Candidate{
 			{Program: "shadow__inet_sock_set_state", Kind: "tp_btf", Target: "inet_sock_set_state", Args: 3},
 		},
@@ -54,7 +55,7 @@ var Hooks = []Hook{
 		Name:    "closers",
 		Purpose: "the process that closes a socket after its reset, which proves who held it",
 		Without: "a socket that was handed to another process is shown under the process that opened it, unproven",
-		Since:   "5.11",
+		Since:   "5.10",
 		Candidates: []Candidate{
 			{Program: "tp_btf__tcp_destroy_sock", Kind: "tp_btf", Target: "tcp_destroy_sock", Args: 1},
 		},
@@ -63,28 +64,52 @@ var Hooks = []Hook{
 		Name:    "descriptors",
 		Purpose: "the owners of sockets older than rstwhy, and the holders of sockets in doubt",
 		Without: "sockets that were open before rstwhy started have no owner until they act",
-		Since:   "5.11",
+		Since:   "5.10",
 		Candidates: []Candidate{
 			{Program: "iter__task_file", Kind: "iter", Target: "task_file"},
+			{Program: "address__task_file", Kind: "iter", Target: "task_file"},
 		},
 	},
 	{
 		Name:    "clock",
 		Purpose: "the kernel's tick rate, for the times since a segment was last sent or heard",
 		Without: "silence and time since our last data are not given",
-		Since:   "5.14",
+		Since:   "5.8",
 		Candidates: []Candidate{
-			{Program: "sample_clock", Kind: "syscall"},
+			{Program: "sample_clock", Kind: "run"},
 		},
 	},
 	{
-		Name:     "sent",
+		Name:     sentHook,
 		Purpose:  "resets that this host sends",
 		Without:  "no reset that this host sends is visible",
-		Since:    "6.10",
+		Since:    "5.5",
 		Required: true,
 		Candidates: []Candidate{
 			{Program: "tp_btf__tcp_send_reset", Kind: "tp_btf", Target: "tcp_send_reset", Args: 3},
+			{Program: sentPart, Kind: "tp_btf", Target: "tcp_send_reset", Args: 2},
+		},
+	},
+	{
+		Name:     "answers-ipv4",
+		Purpose:  "resets that answer a segment for which there is no socket, or only a TIME_WAIT entry, IPv4: closed ports, data for connections that are gone. From 6.10 the hook sent shows them",
+		Without:  "resets for closed ports and for connections that are gone are visible only in the kernel's counters, IPv4",
+		Since:    "5.5",
+		OnlyWith: []string{sentPart},
+		Candidates: []Candidate{
+			{Program: "answer4__tcp_v4_send_reset", Kind: "fentry", Target: "tcp_v4_send_reset"},
+			{Program: "kprobe4__tcp_v4_send_reset", Kind: "kprobe", Target: "tcp_v4_send_reset"},
+		},
+	},
+	{
+		Name:     "answers-ipv6",
+		Purpose:  "the same, IPv6",
+		Without:  "resets for closed ports and for connections that are gone are visible only in the kernel's counters, IPv6",
+		Since:    "5.5",
+		OnlyWith: []string{sentPart},
+		Candidates: []Candidate{
+			{Program: "answer6__tcp_v6_send_reset", Kind: "fentry", Target: "tcp_v6_send_reset"},
+			{Program: "kprobe6__tcp_v6_send_reset", Kind: "kprobe", Target: "tcp_v6_send_reset"},
 		},
 	},
 	{
@@ -101,10 +126,22 @@ var Hooks = []Hook{
 		Name:    "refused",
 		Purpose: "resets that arrive and that the kernel does not accept: for half-open and closed connections, out of window, for nobody, dropped by a filter",
 		Without: "resets that kill a half-open or a closed connection, or are ignored, are visible only in the kernel's counters",
-		Since:   "5.17",
+		Since:   "5.5",
 		Candidates: []Candidate{
 			{Program: "tp_btf__kfree_skb", Kind: "tp_btf", Target: "kfree_skb", Args: 4},
 			{Program: "reason__kfree_skb", Kind: "tp_btf", Target: "kfree_skb", Args: 3},
+			{Program: placeProgram, Kind: "tp_btf", Target: "kfree_skb", Args: 2},
+		},
+	},
+	{
+		Name:     "timewait",
+		Purpose:  "TIME_WAIT entries that a RST ends, on kernels that do not tell which socket refused it",
+		Without:  "a RST that ends a TIME_WAIT entry looks like one for a connection request, and its cause is unknown",
+		Since:    "5.5",
+		OnlyWith: []string{"reason__kfree_skb", placeProgram},
+		Candidates: []Candidate{
+			{Program: "ends__inet_twsk_deschedule_put", Kind: "fentry", Target: "inet_twsk_deschedule_put"},
+			{Program: "kprobe__inet_twsk_deschedule_put", Kind: "kprobe", Target: "inet_twsk_deschedule_put"},
 		},
 	},
 	{
@@ -145,9 +182,10 @@ var Hooks = []Hook{
 		Name:    "sent-nested",
 		Purpose: "sent resets that happen on a CPU while the program for sent resets runs there",
 		Without: "such resets are counted as lost to recursion",
-		Since:   "6.10",
+		Since:   "5.5",
 		Candidates: []Candidate{
 			{Program: "shadow__tcp_send_reset", Kind: "tp_btf", Target: "tcp_send_reset", Args: 3},
+			{Program: "bare_shadow__tcp_send_reset", Kind: "tp_btf", Target: "tcp_send_reset", Args: 2},
 		},
 	},
 	{
@@ -161,8 +199,12 @@ var Hooks = []Hook{
 	},
 }
 
-// deviceHook is the one that runs for every packet.
-const deviceHook = "firewall-device"
+const (
+	deviceHook   = "firewall-device" // the one that runs for every packet
+	sentHook     = "sent"
+	sentPart     = "bare__tcp_send_reset" // the tracepoint as it was before 6.10: full sockets only, and no reason
+	placeProgram = "place__kfree_skb"
+)
 
 // HookState is what became of a hook on this kernel.
 type HookState struct {
@@ -176,7 +218,12 @@ type HookState struct {
 var ErrNotRequested = errors.New("not asked for (--firewall): it runs for every packet that leaves")
 
 // ErrNotNeeded says that better hooks serve the same purpose.
-var ErrNotNeeded = errors.New("not needed: the hooks firewall-ipv4 and firewall-ipv6 are attached")
+var ErrNotNeeded = errors.New("not needed")
+
+var (
+	errFirewallSeen = fmt.Errorf("%w: the hooks firewall-ipv4 and firewall-ipv6 are attached", ErrNotNeeded)
+	errAllSeen      = fmt.Errorf("%w: the tracepoints of this kernel tell it", ErrNotNeeded)
+)
 
 // Silent tells that a missing hook is no news for a session.
 func (s HookState) Silent() bool {

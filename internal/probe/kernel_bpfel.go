@@ -25,6 +25,15 @@ type kernelBusy struct {
 	ToldSk           uint64
 	CountedSk        uint64
 	CountedPlace     uint32
+	Ids              uint32
+	AnsweredSkb      uint64
+	NobodySkb        uint64
+	EndedNs          uint64
+	EndedPorts       uint32
+	EndedNetns       uint32
+	EndedRcvNxt      uint32
+	EndedSubstate    uint32
+	Nested           [5]uint32
 	Pad              uint32
 }
 
@@ -34,6 +43,8 @@ type kernelCloserEvent struct {
 	Exiting uint32
 	TimeNs  uint64
 	Cookie  uint64
+	Netns   uint32
+	Pad     uint32
 	Owner   kernelOwner
 }
 
@@ -72,6 +83,13 @@ type kernelDraft struct {
 	Storm     kernelStorm
 	CountedIn uint32
 	Turn      uint32
+}
+
+type kernelDropPlace struct {
+	_      structs.HostLayout
+	Start  uint64
+	Size   uint32
+	Reason uint32
 }
 
 type kernelEndedBy uint32
@@ -115,6 +133,22 @@ type kernelHolder struct {
 	Doubt  uint32
 	State  uint32
 	Owner  kernelOwner
+}
+
+type kernelHolderFlags uint32
+
+const (
+	kernelHolderFlagsHOLDER_DOUBT  kernelHolderFlags = 1
+	kernelHolderFlagsHOLDER_SOUGHT kernelHolderFlags = 2
+	kernelHolderFlagsHOLDER_STORED kernelHolderFlags = 4
+)
+
+type kernelListenerKey struct {
+	_     structs.HostLayout
+	Addr  [16]uint8
+	Netns uint32
+	Port  uint16
+	Pad   uint16
 }
 
 type kernelListenerStop struct {
@@ -268,6 +302,7 @@ const (
 	kernelResetFlagsRESET_NAT          kernelResetFlags = 16384
 	kernelResetFlagsRESET_ACTOR        kernelResetFlags = 32768
 	kernelResetFlagsRESET_FORWARDED    kernelResetFlags = 65536
+	kernelResetFlagsRESET_UNTOLD       kernelResetFlags = 131072
 )
 
 type kernelResetHook uint32
@@ -291,8 +326,10 @@ type kernelSockOwner struct {
 	Doubt     uint8
 	Active    uint8
 	Passive   uint8
-	Pad       [2]uint8
+	Gone      uint8
+	Pad       uint8
 	Counted   uint32
+	Id        uint64
 }
 
 type kernelSocketKind uint32
@@ -390,76 +427,104 @@ type kernelTuple struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kernelMapBusyCpus                = "busy_cpus"
-	kernelMapCounts                  = "counts"
-	kernelMapDrafts                  = "drafts"
-	kernelMapEvents                  = "events"
-	kernelMapListenerStops           = "listener_stops"
-	kernelMapNetnsCounts             = "netns_counts"
-	kernelMapOwnProbes               = "own_probes"
-	kernelMapProcesses               = "processes"
-	kernelMapSockOwners              = "sock_owners"
-	kernelMapStormDoubts             = "storm_doubts"
-	kernelMapStorms                  = "storms"
-	kernelMapStormsAny               = "storms_any"
-	kernelMapStormsKind              = "storms_kind"
-	kernelMapStormsRest              = "storms_rest"
-	kernelMapTombstones              = "tombstones"
-	kernelProgEmptyInetSockSetState  = "empty__inet_sock_set_state"
-	kernelProgEmptyKfreeSkb          = "empty__kfree_skb"
-	kernelProgIterTaskFile           = "iter__task_file"
-	kernelProgKprobe4NfSendReset     = "kprobe4__nf_send_reset"
-	kernelProgKprobe6NfSendReset6    = "kprobe6__nf_send_reset6"
-	kernelProgReasonKfreeSkb         = "reason__kfree_skb"
-	kernelProgReject4NfSendReset     = "reject4__nf_send_reset"
-	kernelProgReject6NfSendReset6    = "reject6__nf_send_reset6"
-	kernelProgSampleClock            = "sample_clock"
-	kernelProgShadowInetSockSetState = "shadow__inet_sock_set_state"
-	kernelProgShadowTcpReceiveReset  = "shadow__tcp_receive_reset"
-	kernelProgShadowTcpSendReset     = "shadow__tcp_send_reset"
-	kernelProgTpBtfInetSockSetState  = "tp_btf__inet_sock_set_state"
-	kernelProgTpBtfKfreeSkb          = "tp_btf__kfree_skb"
-	kernelProgTpBtfNetDevQueue       = "tp_btf__net_dev_queue"
-	kernelProgTpBtfTcpDestroySock    = "tp_btf__tcp_destroy_sock"
-	kernelProgTpBtfTcpReceiveReset   = "tp_btf__tcp_receive_reset"
-	kernelProgTpBtfTcpSendReset      = "tp_btf__tcp_send_reset"
-	kernelVarBudgetWindow            = "budget_window"
-	kernelVarDoubtsDone              = "doubts_done"
-	kernelVarDoubtsMade              = "doubts_made"
-	kernelVarDropNotSpecified        = "drop_not_specified"
-	kernelVarDropReasons             = "drop_reasons"
-	kernelVarFilters                 = "filters"
-	kernelVarFullBudget              = "full_budget"
-	kernelVarFullUsed                = "full_used"
-	kernelVarKeepCloserEvent         = "keep_closer_event"
-	kernelVarKeepDirection           = "keep_direction"
-	kernelVarKeepEndedBy             = "keep_ended_by"
-	kernelVarKeepHolder              = "keep_holder"
-	kernelVarKeepOwnerHow            = "keep_owner_how"
-	kernelVarKeepRecordKind          = "keep_record_kind"
-	kernelVarKeepResetEffect         = "keep_reset_effect"
-	kernelVarKeepResetEvent          = "keep_reset_event"
-	kernelVarKeepResetFlags          = "keep_reset_flags"
-	kernelVarKeepResetHook           = "keep_reset_hook"
-	kernelVarKeepSocketKind          = "keep_socket_kind"
-	kernelVarKeepStorm               = "keep_storm"
-	kernelVarKeepStormKey            = "keep_storm_key"
-	kernelVarKeepStormShape          = "keep_storm_shape"
-	kernelVarKindBudget              = "kind_budget"
-	kernelVarKindUsed                = "kind_used"
-	kernelVarNewBudget               = "new_budget"
-	kernelVarNewUsed                 = "new_used"
-	kernelVarPadDoubts               = "pad_doubts"
-	kernelVarPadSide                 = "pad_side"
-	kernelVarPadUsed                 = "pad_used"
-	kernelVarReadingCalls            = "reading_calls"
-	kernelVarSelfTgid                = "self_tgid"
-	kernelVarShutdownCall            = "shutdown_call"
-	kernelVarStormDoubtsOpen         = "storm_doubts_open"
-	kernelVarStormTurn               = "storm_turn"
-	kernelVarStormsMade              = "storms_made"
-	kernelVarUsed0                   = "used_0"
-	kernelVarUsed1                   = "used_1"
+	kernelMapBusyCpus                     = "busy_cpus"
+	kernelMapCounts                       = "counts"
+	kernelMapDrafts                       = "drafts"
+	kernelMapEvents                       = "events"
+	kernelMapListenerStops                = "listener_stops"
+	kernelMapListeners                    = "listeners"
+	kernelMapNetnsCounts                  = "netns_counts"
+	kernelMapOwnProbes                    = "own_probes"
+	kernelMapOwnersByAddress              = "owners_by_address"
+	kernelMapProcesses                    = "processes"
+	kernelMapSockOwners                   = "sock_owners"
+	kernelMapStormDoubts                  = "storm_doubts"
+	kernelMapStorms                       = "storms"
+	kernelMapStormsAny                    = "storms_any"
+	kernelMapStormsKind                   = "storms_kind"
+	kernelMapStormsRest                   = "storms_rest"
+	kernelMapTombstones                   = "tombstones"
+	kernelProgAddressTaskFile             = "address__task_file"
+	kernelProgAnswer4TcpV4SendReset       = "answer4__tcp_v4_send_reset"
+	kernelProgAnswer6TcpV6SendReset       = "answer6__tcp_v6_send_reset"
+	kernelProgBareTcpSendReset            = "bare__tcp_send_reset"
+	kernelProgBareShadowTcpSendReset      = "bare_shadow__tcp_send_reset"
+	kernelProgEmptyInetSockSetState       = "empty__inet_sock_set_state"
+	kernelProgEmptyKfreeSkb               = "empty__kfree_skb"
+	kernelProgEndsInetTwskDeschedulePut   = "ends__inet_twsk_deschedule_put"
+	kernelProgIterTaskFile                = "iter__task_file"
+	kernelProgKprobe4NfSendReset          = "kprobe4__nf_send_reset"
+	kernelProgKprobe4TcpV4SendReset       = "kprobe4__tcp_v4_send_reset"
+	kernelProgKprobe6NfSendReset6         = "kprobe6__nf_send_reset6"
+	kernelProgKprobe6TcpV6SendReset       = "kprobe6__tcp_v6_send_reset"
+	kernelProgKprobeInetTwskDeschedulePut = "kprobe__inet_twsk_deschedule_put"
+	kernelProgPlaceKfreeSkb               = "place__kfree_skb"
+	kernelProgReasonKfreeSkb              = "reason__kfree_skb"
+	kernelProgReject4NfSendReset          = "reject4__nf_send_reset"
+	kernelProgReject6NfSendReset6         = "reject6__nf_send_reset6"
+	kernelProgSampleClock                 = "sample_clock"
+	kernelProgShadowInetSockSetState      = "shadow__inet_sock_set_state"
+	kernelProgShadowTcpReceiveReset       = "shadow__tcp_receive_reset"
+	kernelProgShadowTcpSendReset          = "shadow__tcp_send_reset"
+	kernelProgTpBtfInetSockSetState       = "tp_btf__inet_sock_set_state"
+	kernelProgTpBtfKfreeSkb               = "tp_btf__kfree_skb"
+	kernelProgTpBtfNetDevQueue            = "tp_btf__net_dev_queue"
+	kernelProgTpBtfTcpDestroySock         = "tp_btf__tcp_destroy_sock"
+	kernelProgTpBtfTcpReceiveReset        = "tp_btf__tcp_receive_reset"
+	kernelProgTpBtfTcpSendReset           = "tp_btf__tcp_send_reset"
+	kernelProgTryAskCookie                = "try__ask_cookie"
+	kernelProgTryReadRegs                 = "try__read_regs"
+	kernelProgTryStore                    = "try__store"
+	kernelVarBudgetWindow                 = "budget_window"
+	kernelVarCanAskCookie                 = "can_ask_cookie"
+	kernelVarCanReadRegs                  = "can_read_regs"
+	kernelVarCanStore                     = "can_store"
+	kernelVarClockBootNs                  = "clock_boot_ns"
+	kernelVarClockJiffies                 = "clock_jiffies"
+	kernelVarDoubtsDone                   = "doubts_done"
+	kernelVarDoubtsMade                   = "doubts_made"
+	kernelVarDropNoSocket                 = "drop_no_socket"
+	kernelVarDropNotSpecified             = "drop_not_specified"
+	kernelVarDropPlaces                   = "drop_places"
+	kernelVarDropReasons                  = "drop_reasons"
+	kernelVarFilters                      = "filters"
+	kernelVarFullBudget                   = "full_budget"
+	kernelVarFullUsed                     = "full_used"
+	kernelVarIdSecret                     = "id_secret"
+	kernelVarKeepCloserEvent              = "keep_closer_event"
+	kernelVarKeepDirection                = "keep_direction"
+	kernelVarKeepEndedBy                  = "keep_ended_by"
+	kernelVarKeepHolder                   = "keep_holder"
+	kernelVarKeepHolderFlags              = "keep_holder_flags"
+	kernelVarKeepOwnerHow                 = "keep_owner_how"
+	kernelVarKeepRecordKind               = "keep_record_kind"
+	kernelVarKeepResetEffect              = "keep_reset_effect"
+	kernelVarKeepResetEvent               = "keep_reset_event"
+	kernelVarKeepResetFlags               = "keep_reset_flags"
+	kernelVarKeepResetHook                = "keep_reset_hook"
+	kernelVarKeepSocketKind               = "keep_socket_kind"
+	kernelVarKeepStorm                    = "keep_storm"
+	kernelVarKeepStormKey                 = "keep_storm_key"
+	kernelVarKeepStormShape               = "keep_storm_shape"
+	kernelVarKindBudget                   = "kind_budget"
+	kernelVarKindUsed                     = "kind_used"
+	kernelVarNewBudget                    = "new_budget"
+	kernelVarNewUsed                      = "new_used"
+	kernelVarPadAbilities                 = "pad_abilities"
+	kernelVarPadDoubts                    = "pad_doubts"
+	kernelVarPadDrop                      = "pad_drop"
+	kernelVarPadSide                      = "pad_side"
+	kernelVarPadUsed                      = "pad_used"
+	kernelVarReadingCalls                 = "reading_calls"
+	kernelVarSelfTgid                     = "self_tgid"
+	kernelVarShutdownCall                 = "shutdown_call"
+	kernelVarSought                       = "sought"
+	kernelVarStackBytes                   = "stack_bytes"
+	kernelVarStormDoubtsOpen              = "storm_doubts_open"
+	kernelVarStormTurn                    = "storm_turn"
+	kernelVarStormsMade                   = "storms_made"
+	kernelVarUsed0                        = "used_0"
+	kernelVarUsed1                        = "used_1"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -504,45 +569,60 @@ type kernelSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelProgramSpecs struct {
-	EmptyInetSockSetState  *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
-	EmptyKfreeSkb          *ebpf.ProgramSpec `ebpf:"empty__kfree_skb"`
-	IterTaskFile           *ebpf.ProgramSpec `ebpf:"iter__task_file"`
-	Kprobe4NfSendReset     *ebpf.ProgramSpec `ebpf:"kprobe4__nf_send_reset"`
-	Kprobe6NfSendReset6    *ebpf.ProgramSpec `ebpf:"kprobe6__nf_send_reset6"`
-	ReasonKfreeSkb         *ebpf.ProgramSpec `ebpf:"reason__kfree_skb"`
-	Reject4NfSendReset     *ebpf.ProgramSpec `ebpf:"reject4__nf_send_reset"`
-	Reject6NfSendReset6    *ebpf.ProgramSpec `ebpf:"reject6__nf_send_reset6"`
-	SampleClock            *ebpf.ProgramSpec `ebpf:"sample_clock"`
-	ShadowInetSockSetState *ebpf.ProgramSpec `ebpf:"shadow__inet_sock_set_state"`
-	ShadowTcpReceiveReset  *ebpf.ProgramSpec `ebpf:"shadow__tcp_receive_reset"`
-	ShadowTcpSendReset     *ebpf.ProgramSpec `ebpf:"shadow__tcp_send_reset"`
-	TpBtfInetSockSetState  *ebpf.ProgramSpec `ebpf:"tp_btf__inet_sock_set_state"`
-	TpBtfKfreeSkb          *ebpf.ProgramSpec `ebpf:"tp_btf__kfree_skb"`
-	TpBtfNetDevQueue       *ebpf.ProgramSpec `ebpf:"tp_btf__net_dev_queue"`
-	TpBtfTcpDestroySock    *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_destroy_sock"`
-	TpBtfTcpReceiveReset   *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_receive_reset"`
-	TpBtfTcpSendReset      *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_send_reset"`
+	AddressTaskFile             *ebpf.ProgramSpec `ebpf:"address__task_file"`
+	Answer4TcpV4SendReset       *ebpf.ProgramSpec `ebpf:"answer4__tcp_v4_send_reset"`
+	Answer6TcpV6SendReset       *ebpf.ProgramSpec `ebpf:"answer6__tcp_v6_send_reset"`
+	BareTcpSendReset            *ebpf.ProgramSpec `ebpf:"bare__tcp_send_reset"`
+	BareShadowTcpSendReset      *ebpf.ProgramSpec `ebpf:"bare_shadow__tcp_send_reset"`
+	EmptyInetSockSetState       *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
+	EmptyKfreeSkb               *ebpf.ProgramSpec `ebpf:"empty__kfree_skb"`
+	EndsInetTwskDeschedulePut   *ebpf.ProgramSpec `ebpf:"ends__inet_twsk_deschedule_put"`
+	IterTaskFile                *ebpf.ProgramSpec `ebpf:"iter__task_file"`
+	Kprobe4NfSendReset          *ebpf.ProgramSpec `ebpf:"kprobe4__nf_send_reset"`
+	Kprobe4TcpV4SendReset       *ebpf.ProgramSpec `ebpf:"kprobe4__tcp_v4_send_reset"`
+	Kprobe6NfSendReset6         *ebpf.ProgramSpec `ebpf:"kprobe6__nf_send_reset6"`
+	Kprobe6TcpV6SendReset       *ebpf.ProgramSpec `ebpf:"kprobe6__tcp_v6_send_reset"`
+	KprobeInetTwskDeschedulePut *ebpf.ProgramSpec `ebpf:"kprobe__inet_twsk_deschedule_put"`
+	PlaceKfreeSkb               *ebpf.ProgramSpec `ebpf:"place__kfree_skb"`
+	ReasonKfreeSkb              *ebpf.ProgramSpec `ebpf:"reason__kfree_skb"`
+	Reject4NfSendReset          *ebpf.ProgramSpec `ebpf:"reject4__nf_send_reset"`
+	Reject6NfSendReset6         *ebpf.ProgramSpec `ebpf:"reject6__nf_send_reset6"`
+	SampleClock                 *ebpf.ProgramSpec `ebpf:"sample_clock"`
+	ShadowInetSockSetState      *ebpf.ProgramSpec `ebpf:"shadow__inet_sock_set_state"`
+	ShadowTcpReceiveReset       *ebpf.ProgramSpec `ebpf:"shadow__tcp_receive_reset"`
+	ShadowTcpSendReset          *ebpf.ProgramSpec `ebpf:"shadow__tcp_send_reset"`
+	TpBtfInetSockSetState       *ebpf.ProgramSpec `ebpf:"tp_btf__inet_sock_set_state"`
+	TpBtfKfreeSkb               *ebpf.ProgramSpec `ebpf:"tp_btf__kfree_skb"`
+	TpBtfNetDevQueue            *ebpf.ProgramSpec `ebpf:"tp_btf__net_dev_queue"`
+	TpBtfTcpDestroySock         *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_destroy_sock"`
+	TpBtfTcpReceiveReset        *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_receive_reset"`
+	TpBtfTcpSendReset           *ebpf.ProgramSpec `ebpf:"tp_btf__tcp_send_reset"`
+	TryAskCookie                *ebpf.ProgramSpec `ebpf:"try__ask_cookie"`
+	TryReadRegs                 *ebpf.ProgramSpec `ebpf:"try__read_regs"`
+	TryStore                    *ebpf.ProgramSpec `ebpf:"try__store"`
 }
 
 // kernelMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelMapSpecs struct {
-	BusyCpus      *ebpf.MapSpec `ebpf:"busy_cpus"`
-	Counts        *ebpf.MapSpec `ebpf:"counts"`
-	Drafts        *ebpf.MapSpec `ebpf:"drafts"`
-	Events        *ebpf.MapSpec `ebpf:"events"`
-	ListenerStops *ebpf.MapSpec `ebpf:"listener_stops"`
-	NetnsCounts   *ebpf.MapSpec `ebpf:"netns_counts"`
-	OwnProbes     *ebpf.MapSpec `ebpf:"own_probes"`
-	Processes     *ebpf.MapSpec `ebpf:"processes"`
-	SockOwners    *ebpf.MapSpec `ebpf:"sock_owners"`
-	StormDoubts   *ebpf.MapSpec `ebpf:"storm_doubts"`
-	Storms        *ebpf.MapSpec `ebpf:"storms"`
-	StormsAny     *ebpf.MapSpec `ebpf:"storms_any"`
-	StormsKind    *ebpf.MapSpec `ebpf:"storms_kind"`
-	StormsRest    *ebpf.MapSpec `ebpf:"storms_rest"`
-	Tombstones    *ebpf.MapSpec `ebpf:"tombstones"`
+	BusyCpus        *ebpf.MapSpec `ebpf:"busy_cpus"`
+	Counts          *ebpf.MapSpec `ebpf:"counts"`
+	Drafts          *ebpf.MapSpec `ebpf:"drafts"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
+	ListenerStops   *ebpf.MapSpec `ebpf:"listener_stops"`
+	Listeners       *ebpf.MapSpec `ebpf:"listeners"`
+	NetnsCounts     *ebpf.MapSpec `ebpf:"netns_counts"`
+	OwnProbes       *ebpf.MapSpec `ebpf:"own_probes"`
+	OwnersByAddress *ebpf.MapSpec `ebpf:"owners_by_address"`
+	Processes       *ebpf.MapSpec `ebpf:"processes"`
+	SockOwners      *ebpf.MapSpec `ebpf:"sock_owners"`
+	StormDoubts     *ebpf.MapSpec `ebpf:"storm_doubts"`
+	Storms          *ebpf.MapSpec `ebpf:"storms"`
+	StormsAny       *ebpf.MapSpec `ebpf:"storms_any"`
+	StormsKind      *ebpf.MapSpec `ebpf:"storms_kind"`
+	StormsRest      *ebpf.MapSpec `ebpf:"storms_rest"`
+	Tombstones      *ebpf.MapSpec `ebpf:"tombstones"`
 }
 
 // kernelVariableSpecs contains global variables before they are loaded into the kernel.
@@ -550,17 +630,26 @@ type kernelMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
 	BudgetWindow     *ebpf.VariableSpec `ebpf:"budget_window"`
+	CanAskCookie     *ebpf.VariableSpec `ebpf:"can_ask_cookie"`
+	CanReadRegs      *ebpf.VariableSpec `ebpf:"can_read_regs"`
+	CanStore         *ebpf.VariableSpec `ebpf:"can_store"`
+	ClockBootNs      *ebpf.VariableSpec `ebpf:"clock_boot_ns"`
+	ClockJiffies     *ebpf.VariableSpec `ebpf:"clock_jiffies"`
 	DoubtsDone       *ebpf.VariableSpec `ebpf:"doubts_done"`
 	DoubtsMade       *ebpf.VariableSpec `ebpf:"doubts_made"`
+	DropNoSocket     *ebpf.VariableSpec `ebpf:"drop_no_socket"`
 	DropNotSpecified *ebpf.VariableSpec `ebpf:"drop_not_specified"`
+	DropPlaces       *ebpf.VariableSpec `ebpf:"drop_places"`
 	DropReasons      *ebpf.VariableSpec `ebpf:"drop_reasons"`
 	Filters          *ebpf.VariableSpec `ebpf:"filters"`
 	FullBudget       *ebpf.VariableSpec `ebpf:"full_budget"`
 	FullUsed         *ebpf.VariableSpec `ebpf:"full_used"`
+	IdSecret         *ebpf.VariableSpec `ebpf:"id_secret"`
 	KeepCloserEvent  *ebpf.VariableSpec `ebpf:"keep_closer_event"`
 	KeepDirection    *ebpf.VariableSpec `ebpf:"keep_direction"`
 	KeepEndedBy      *ebpf.VariableSpec `ebpf:"keep_ended_by"`
 	KeepHolder       *ebpf.VariableSpec `ebpf:"keep_holder"`
+	KeepHolderFlags  *ebpf.VariableSpec `ebpf:"keep_holder_flags"`
 	KeepOwnerHow     *ebpf.VariableSpec `ebpf:"keep_owner_how"`
 	KeepRecordKind   *ebpf.VariableSpec `ebpf:"keep_record_kind"`
 	KeepResetEffect  *ebpf.VariableSpec `ebpf:"keep_reset_effect"`
@@ -575,12 +664,16 @@ type kernelVariableSpecs struct {
 	KindUsed         *ebpf.VariableSpec `ebpf:"kind_used"`
 	NewBudget        *ebpf.VariableSpec `ebpf:"new_budget"`
 	NewUsed          *ebpf.VariableSpec `ebpf:"new_used"`
+	PadAbilities     *ebpf.VariableSpec `ebpf:"pad_abilities"`
 	PadDoubts        *ebpf.VariableSpec `ebpf:"pad_doubts"`
+	PadDrop          *ebpf.VariableSpec `ebpf:"pad_drop"`
 	PadSide          *ebpf.VariableSpec `ebpf:"pad_side"`
 	PadUsed          *ebpf.VariableSpec `ebpf:"pad_used"`
 	ReadingCalls     *ebpf.VariableSpec `ebpf:"reading_calls"`
 	SelfTgid         *ebpf.VariableSpec `ebpf:"self_tgid"`
 	ShutdownCall     *ebpf.VariableSpec `ebpf:"shutdown_call"`
+	Sought           *ebpf.VariableSpec `ebpf:"sought"`
+	StackBytes       *ebpf.VariableSpec `ebpf:"stack_bytes"`
 	StormDoubtsOpen  *ebpf.VariableSpec `ebpf:"storm_doubts_open"`
 	StormTurn        *ebpf.VariableSpec `ebpf:"storm_turn"`
 	StormsMade       *ebpf.VariableSpec `ebpf:"storms_made"`
@@ -608,21 +701,23 @@ func (o *kernelObjects) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelMaps struct {
-	BusyCpus      *ebpf.Map `ebpf:"busy_cpus"`
-	Counts        *ebpf.Map `ebpf:"counts"`
-	Drafts        *ebpf.Map `ebpf:"drafts"`
-	Events        *ebpf.Map `ebpf:"events"`
-	ListenerStops *ebpf.Map `ebpf:"listener_stops"`
-	NetnsCounts   *ebpf.Map `ebpf:"netns_counts"`
-	OwnProbes     *ebpf.Map `ebpf:"own_probes"`
-	Processes     *ebpf.Map `ebpf:"processes"`
-	SockOwners    *ebpf.Map `ebpf:"sock_owners"`
-	StormDoubts   *ebpf.Map `ebpf:"storm_doubts"`
-	Storms        *ebpf.Map `ebpf:"storms"`
-	StormsAny     *ebpf.Map `ebpf:"storms_any"`
-	StormsKind    *ebpf.Map `ebpf:"storms_kind"`
-	StormsRest    *ebpf.Map `ebpf:"storms_rest"`
-	Tombstones    *ebpf.Map `ebpf:"tombstones"`
+	BusyCpus        *ebpf.Map `ebpf:"busy_cpus"`
+	Counts          *ebpf.Map `ebpf:"counts"`
+	Drafts          *ebpf.Map `ebpf:"drafts"`
+	Events          *ebpf.Map `ebpf:"events"`
+	ListenerStops   *ebpf.Map `ebpf:"listener_stops"`
+	Listeners       *ebpf.Map `ebpf:"listeners"`
+	NetnsCounts     *ebpf.Map `ebpf:"netns_counts"`
+	OwnProbes       *ebpf.Map `ebpf:"own_probes"`
+	OwnersByAddress *ebpf.Map `ebpf:"owners_by_address"`
+	Processes       *ebpf.Map `ebpf:"processes"`
+	SockOwners      *ebpf.Map `ebpf:"sock_owners"`
+	StormDoubts     *ebpf.Map `ebpf:"storm_doubts"`
+	Storms          *ebpf.Map `ebpf:"storms"`
+	StormsAny       *ebpf.Map `ebpf:"storms_any"`
+	StormsKind      *ebpf.Map `ebpf:"storms_kind"`
+	StormsRest      *ebpf.Map `ebpf:"storms_rest"`
+	Tombstones      *ebpf.Map `ebpf:"tombstones"`
 }
 
 func (m *kernelMaps) Close() error {
@@ -632,8 +727,10 @@ func (m *kernelMaps) Close() error {
 		m.Drafts,
 		m.Events,
 		m.ListenerStops,
+		m.Listeners,
 		m.NetnsCounts,
 		m.OwnProbes,
+		m.OwnersByAddress,
 		m.Processes,
 		m.SockOwners,
 		m.StormDoubts,
@@ -650,17 +747,26 @@ func (m *kernelMaps) Close() error {
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
 	BudgetWindow     *ebpf.Variable `ebpf:"budget_window"`
+	CanAskCookie     *ebpf.Variable `ebpf:"can_ask_cookie"`
+	CanReadRegs      *ebpf.Variable `ebpf:"can_read_regs"`
+	CanStore         *ebpf.Variable `ebpf:"can_store"`
+	ClockBootNs      *ebpf.Variable `ebpf:"clock_boot_ns"`
+	ClockJiffies     *ebpf.Variable `ebpf:"clock_jiffies"`
 	DoubtsDone       *ebpf.Variable `ebpf:"doubts_done"`
 	DoubtsMade       *ebpf.Variable `ebpf:"doubts_made"`
+	DropNoSocket     *ebpf.Variable `ebpf:"drop_no_socket"`
 	DropNotSpecified *ebpf.Variable `ebpf:"drop_not_specified"`
+	DropPlaces       *ebpf.Variable `ebpf:"drop_places"`
 	DropReasons      *ebpf.Variable `ebpf:"drop_reasons"`
 	Filters          *ebpf.Variable `ebpf:"filters"`
 	FullBudget       *ebpf.Variable `ebpf:"full_budget"`
 	FullUsed         *ebpf.Variable `ebpf:"full_used"`
+	IdSecret         *ebpf.Variable `ebpf:"id_secret"`
 	KeepCloserEvent  *ebpf.Variable `ebpf:"keep_closer_event"`
 	KeepDirection    *ebpf.Variable `ebpf:"keep_direction"`
 	KeepEndedBy      *ebpf.Variable `ebpf:"keep_ended_by"`
 	KeepHolder       *ebpf.Variable `ebpf:"keep_holder"`
+	KeepHolderFlags  *ebpf.Variable `ebpf:"keep_holder_flags"`
 	KeepOwnerHow     *ebpf.Variable `ebpf:"keep_owner_how"`
 	KeepRecordKind   *ebpf.Variable `ebpf:"keep_record_kind"`
 	KeepResetEffect  *ebpf.Variable `ebpf:"keep_reset_effect"`
@@ -675,12 +781,16 @@ type kernelVariables struct {
 	KindUsed         *ebpf.Variable `ebpf:"kind_used"`
 	NewBudget        *ebpf.Variable `ebpf:"new_budget"`
 	NewUsed          *ebpf.Variable `ebpf:"new_used"`
+	PadAbilities     *ebpf.Variable `ebpf:"pad_abilities"`
 	PadDoubts        *ebpf.Variable `ebpf:"pad_doubts"`
+	PadDrop          *ebpf.Variable `ebpf:"pad_drop"`
 	PadSide          *ebpf.Variable `ebpf:"pad_side"`
 	PadUsed          *ebpf.Variable `ebpf:"pad_used"`
 	ReadingCalls     *ebpf.Variable `ebpf:"reading_calls"`
 	SelfTgid         *ebpf.Variable `ebpf:"self_tgid"`
 	ShutdownCall     *ebpf.Variable `ebpf:"shutdown_call"`
+	Sought           *ebpf.Variable `ebpf:"sought"`
+	StackBytes       *ebpf.Variable `ebpf:"stack_bytes"`
 	StormDoubtsOpen  *ebpf.Variable `ebpf:"storm_doubts_open"`
 	StormTurn        *ebpf.Variable `ebpf:"storm_turn"`
 	StormsMade       *ebpf.Variable `ebpf:"storms_made"`
@@ -692,33 +802,56 @@ type kernelVariables struct {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelPrograms struct {
-	EmptyInetSockSetState  *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
-	EmptyKfreeSkb          *ebpf.Program `ebpf:"empty__kfree_skb"`
-	IterTaskFile           *ebpf.Program `ebpf:"iter__task_file"`
-	Kprobe4NfSendReset     *ebpf.Program `ebpf:"kprobe4__nf_send_reset"`
-	Kprobe6NfSendReset6    *ebpf.Program `ebpf:"kprobe6__nf_send_reset6"`
-	ReasonKfreeSkb         *ebpf.Program `ebpf:"reason__kfree_skb"`
-	Reject4NfSendReset     *ebpf.Program `ebpf:"reject4__nf_send_reset"`
-	Reject6NfSendReset6    *ebpf.Program `ebpf:"reject6__nf_send_reset6"`
-	SampleClock            *ebpf.Program `ebpf:"sample_clock"`
-	ShadowInetSockSetState *ebpf.Program `ebpf:"shadow__inet_sock_set_state"`
-	ShadowTcpReceiveReset  *ebpf.Program `ebpf:"shadow__tcp_receive_reset"`
-	ShadowTcpSendReset     *ebpf.Program `ebpf:"shadow__tcp_send_reset"`
-	TpBtfInetSockSetState  *ebpf.Program `ebpf:"tp_btf__inet_sock_set_state"`
-	TpBtfKfreeSkb          *ebpf.Program `ebpf:"tp_btf__kfree_skb"`
-	TpBtfNetDevQueue       *ebpf.Program `ebpf:"tp_btf__net_dev_queue"`
-	TpBtfTcpDestroySock    *ebpf.Program `ebpf:"tp_btf__tcp_destroy_sock"`
-	TpBtfTcpReceiveReset   *ebpf.Program `ebpf:"tp_btf__tcp_receive_reset"`
-	TpBtfTcpSendReset      *ebpf.Program `ebpf:"tp_btf__tcp_send_reset"`
+	AddressTaskFile             *ebpf.Program `ebpf:"address__task_file"`
+	Answer4TcpV4SendReset       *ebpf.Program `ebpf:"answer4__tcp_v4_send_reset"`
+	Answer6TcpV6SendReset       *ebpf.Program `ebpf:"answer6__tcp_v6_send_reset"`
+	BareTcpSendReset            *ebpf.Program `ebpf:"bare__tcp_send_reset"`
+	BareShadowTcpSendReset      *ebpf.Program `ebpf:"bare_shadow__tcp_send_reset"`
+	EmptyInetSockSetState       *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
+	EmptyKfreeSkb               *ebpf.Program `ebpf:"empty__kfree_skb"`
+	EndsInetTwskDeschedulePut   *ebpf.Program `ebpf:"ends__inet_twsk_deschedule_put"`
+	IterTaskFile                *ebpf.Program `ebpf:"iter__task_file"`
+	Kprobe4NfSendReset          *ebpf.Program `ebpf:"kprobe4__nf_send_reset"`
+	Kprobe4TcpV4SendReset       *ebpf.Program `ebpf:"kprobe4__tcp_v4_send_reset"`
+	Kprobe6NfSendReset6         *ebpf.Program `ebpf:"kprobe6__nf_send_reset6"`
+	Kprobe6TcpV6SendReset       *ebpf.Program `ebpf:"kprobe6__tcp_v6_send_reset"`
+	KprobeInetTwskDeschedulePut *ebpf.Program `ebpf:"kprobe__inet_twsk_deschedule_put"`
+	PlaceKfreeSkb               *ebpf.Program `ebpf:"place__kfree_skb"`
+	ReasonKfreeSkb              *ebpf.Program `ebpf:"reason__kfree_skb"`
+	Reject4NfSendReset          *ebpf.Program `ebpf:"reject4__nf_send_reset"`
+	Reject6NfSendReset6         *ebpf.Program `ebpf:"reject6__nf_send_reset6"`
+	SampleClock                 *ebpf.Program `ebpf:"sample_clock"`
+	ShadowInetSockSetState      *ebpf.Program `ebpf:"shadow__inet_sock_set_state"`
+	ShadowTcpReceiveReset       *ebpf.Program `ebpf:"shadow__tcp_receive_reset"`
+	ShadowTcpSendReset          *ebpf.Program `ebpf:"shadow__tcp_send_reset"`
+	TpBtfInetSockSetState       *ebpf.Program `ebpf:"tp_btf__inet_sock_set_state"`
+	TpBtfKfreeSkb               *ebpf.Program `ebpf:"tp_btf__kfree_skb"`
+	TpBtfNetDevQueue            *ebpf.Program `ebpf:"tp_btf__net_dev_queue"`
+	TpBtfTcpDestroySock         *ebpf.Program `ebpf:"tp_btf__tcp_destroy_sock"`
+	TpBtfTcpReceiveReset        *ebpf.Program `ebpf:"tp_btf__tcp_receive_reset"`
+	TpBtfTcpSendReset           *ebpf.Program `ebpf:"tp_btf__tcp_send_reset"`
+	TryAskCookie                *ebpf.Program `ebpf:"try__ask_cookie"`
+	TryReadRegs                 *ebpf.Program `ebpf:"try__read_regs"`
+	TryStore                    *ebpf.Program `ebpf:"try__store"`
 }
 
 func (p *kernelPrograms) Close() error {
 	return _KernelClose(
+		p.AddressTaskFile,
+		p.Answer4TcpV4SendReset,
+		p.Answer6TcpV6SendReset,
+		p.BareTcpSendReset,
+		p.BareShadowTcpSendReset,
 		p.EmptyInetSockSetState,
 		p.EmptyKfreeSkb,
+		p.EndsInetTwskDeschedulePut,
 		p.IterTaskFile,
 		p.Kprobe4NfSendReset,
+		p.Kprobe4TcpV4SendReset,
 		p.Kprobe6NfSendReset6,
+		p.Kprobe6TcpV6SendReset,
+		p.KprobeInetTwskDeschedulePut,
+		p.PlaceKfreeSkb,
 		p.ReasonKfreeSkb,
 		p.Reject4NfSendReset,
 		p.Reject6NfSendReset6,
@@ -732,6 +865,9 @@ func (p *kernelPrograms) Close() error {
 		p.TpBtfTcpDestroySock,
 		p.TpBtfTcpReceiveReset,
 		p.TpBtfTcpSendReset,
+		p.TryAskCookie,
+		p.TryReadRegs,
+		p.TryStore,
 	)
 }
 

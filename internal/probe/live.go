@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
@@ -55,6 +56,12 @@ type Live struct {
 	log    zerolog.Logger
 	types  *btf.Cache // while hooks are attached
 
+	able      abilities
+	places    [8]kernelDropPlace // where kfree_skb has no reason
+	placesErr error
+	secret    uint64
+	sought    [SeekMax]uint64
+
 	walkIter *link.Iter
 	done     atomic.Uint64
 	final    Counts
@@ -70,7 +77,7 @@ type Live struct {
 // already. On error the states of the hooks are in the returned Live where the
 // error is ErrRequiredHook.
 func Open(opts Options) (*Live, error) {
-	l := &Live{progs: map[string]*ebpf.Program{}, links: map[string]link.Link{}, opts: opts, log: opts.Log}
+	l := &Live{progs: map[string]*ebpf.Program{}, links: map[string]link.Link{}, opts: opts, log: opts.Log, secret: rand.Uint64()}
 	if err := rlimit.RemoveMemlock(); err != nil {
 		// Since 5.11 maps are charged to the memory cgroup, so this is no error.
 		l.log.Debug().Err(err).Msg("memlock limit not raised")
@@ -83,11 +90,16 @@ func Open(opts Options) (*Live, error) {
 	if l.names, err = readNames(kernel); err != nil {
 		return nil, err
 	}
+	l.findPlaces(kernel)
+	if l.able, err = findAbilities(l.types); err != nil {
+		return nil, err
+	}
 	spec, err := l.programs()
 	if err != nil {
 		return nil, err
 	}
 	err = l.attachAll(spec, kernel, opts)
+	l.names.NobodyTold = l.names.PlacesOnly && l.servedBy("answers-ipv4") != "" && l.servedBy("answers-ipv6") != "" && l.servedBy("timewait") != ""
 	l.expectLate(kernel, time.Now())
 	if err != nil {
 		l.Close()
@@ -112,7 +124,7 @@ func (l *Live) programs() (*ebpf.CollectionSpec, error) {
 	if l.opts.edit != nil {
 		l.opts.edit(spec)
 	}
-	if err := setConstants(spec, l.opts, &l.names); err != nil {
+	if err := l.setConstants(spec); err != nil {
 		return nil, err
 	}
 	return spec, nil

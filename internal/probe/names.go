@@ -18,7 +18,11 @@ type Names struct {
 	// the numbers in most releases.
 	DropReasons      map[uint16]string `json:"drop_reasons"`
 	DropNotSpecified uint16            `json:"drop_not_specified"`
-	HZ               uint32            `json:"hz"` // timer ticks a second; 0 where unknown
+	// PlacesOnly: kfree_skb has no reasons, but places. NobodyTold: there, what had
+	// no socket is told apart all the same.
+	PlacesOnly bool   `json:"places_only,omitempty"`
+	NobodyTold bool   `json:"nobody_told,omitempty"`
+	HZ         uint32 `json:"hz"` // timer ticks a second; 0 where unknown
 }
 
 // kernelTCPStates is what include/net/tcp_states.h has had since 4.4; it is

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 )
 
@@ -19,21 +20,29 @@ func TestNoLoadThroughArguments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	walked := 0
+	var walked []string
 	for name, p := range spec.Programs {
 		var nullable span
+		// Each of these hands the socket to helpers; a walk that has not seen it
+		// has lost the argument on the way.
+		wanted := []asm.BuiltinFunc{asm.FnProbeReadKernel, asm.FnSkcToTcpSock, asm.FnSkStorageGet}
 		switch p.AttachTo {
 		case "tcp_send_reset":
 			nullable = firstTwo
-		case "kfree_skb":
-			if name == dropFloorProgram {
-				continue
+		case "tcp_v4_send_reset", "tcp_v6_send_reset":
+			if p.Type == ebpf.Kprobe {
+				continue // registers are numbers
 			}
+			nullable, wanted = firstTwo, wanted[:1]
+		case "kfree_skb":
 			nullable = fourth
+			if name != "tp_btf__kfree_skb" { // has no fourth argument
+				wanted = nil
+			}
 		default:
 			continue
 		}
-		walked++
+		walked = append(walked, name)
 		broken, helpers, err := walkArgs(p.Instructions, nullable)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -41,19 +50,19 @@ func TestNoLoadThroughArguments(t *testing.T) {
 		for _, b := range broken {
 			t.Errorf("%s: %s", name, b)
 		}
-		if name == "reason__kfree_skb" {
-			continue // has no fourth argument
-		}
-		// Each of these hands the socket to helpers; a walk that has not seen
-		// it has lost the argument on the way.
-		for _, want := range []asm.BuiltinFunc{asm.FnSkcToTcpSock, asm.FnSkStorageGet, asm.FnProbeReadKernel} {
+		for _, want := range wanted {
 			if !slices.Contains(helpers, want) {
 				t.Errorf("%s: %v was not seen to be given an argument: the walk is blind", name, want)
 			}
 		}
 	}
-	if walked != 4 {
-		t.Errorf("%d programs whose arguments may be NULL were walked, there are 4", walked)
+	slices.Sort(walked)
+	want := []string{
+		"answer4__tcp_v4_send_reset", "answer6__tcp_v6_send_reset", "bare__tcp_send_reset", "bare_shadow__tcp_send_reset",
+		"empty__kfree_skb", "place__kfree_skb", "reason__kfree_skb", "shadow__tcp_send_reset", "tp_btf__kfree_skb", "tp_btf__tcp_send_reset",
+	}
+	if !slices.Equal(walked, want) {
+		t.Errorf("programs whose arguments may be NULL: walked %v, there are %v", walked, want)
 	}
 }
 
@@ -170,6 +179,21 @@ var argCases = []struct {
 		asm.FnProbeReadKernel.Call(),
 		asm.LoadMem(asm.R6, asm.R10, -16, asm.DWord),
 		asm.LoadMem(asm.R0, asm.R6, 0, asm.Byte),
+	}},
+	{"a copy kept in a map", "", asm.Instructions{
+		asm.Mov.Reg(asm.R3, asm.R1),
+		asm.Mov.Reg(asm.R1, asm.R10),
+		asm.Add.Imm(asm.R1, -24),
+		asm.Mov.Imm(asm.R2, 24),
+		asm.FnProbeReadKernel.Call(),
+		asm.LoadMem(asm.R6, asm.R10, -24, asm.DWord),
+		asm.LoadMapValue(asm.R7, 0, 0),
+		asm.StoreMem(asm.R7, 0, asm.R6, asm.DWord),
+	}},
+	{"itself kept in a map", "cannot be followed", asm.Instructions{
+		asm.LoadMem(asm.R6, asm.R1, 0, asm.DWord),
+		asm.LoadMapValue(asm.R7, 0, 0),
+		asm.StoreMem(asm.R7, 0, asm.R6, asm.DWord),
 	}},
 	{"handed to a helper that trusts it", "hands argument", asm.Instructions{
 		asm.LoadMem(asm.R1, asm.R1, 0, asm.DWord),

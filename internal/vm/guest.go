@@ -107,9 +107,28 @@ func mountAll() error {
 			return fmt.Errorf("mount %s on %s: %w", m.kind, m.where, err)
 		}
 	}
+	if err := enableControllers(); err != nil {
+		return err
+	}
 	for name, target := range map[string]string{"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {
 		if err := os.Symlink(target, "/dev/"+name); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
+		}
+	}
+	return nil
+}
+
+// enableControllers lets groups below the root limit memory and the rest, as
+// systemd does.
+func enableControllers() error {
+	const root = "/sys/fs/cgroup"
+	has, err := os.ReadFile(root + "/cgroup.controllers")
+	if err != nil {
+		return err
+	}
+	for _, c := range strings.Fields(string(has)) {
+		if err := os.WriteFile(root+"/cgroup.subtree_control", []byte("+"+c), 0); err != nil {
+			return fmt.Errorf("cgroup controller %s: %w", c, err)
 		}
 	}
 	return nil

@@ -25,6 +25,7 @@ const usage = `vm boots Debian's kernels in QEMU and runs programs in them.
   vm kernels [-kernels 5.10,6.1] [-arch amd64,arm64]   fetch the newest kernel of each series
   vm run -kernel 5.10 [-arch arm64] [-file FROM[:TO]]... [-- ] PROGRAM [ARG]...
                                                        boot it, run one static program in it
+  vm matrix [-kernels ...] [-subset] [-write]          make test-vm: rstwhy and its tests on every kernel
 
 vm COMMAND -h lists the flags. A program that is a file of the host's is put into
 /bin of the guest. Exit status: the program's; 1 or 2 where vm itself failed (it
@@ -52,6 +53,7 @@ func main() {
 var commands = map[string]func(context.Context, []string) (int, error){
 	"kernels": runKernels,
 	"run":     runProgram,
+	"matrix":  runMatrix,
 	"steps":   runSteps, // in the guest
 }
 

@@ -74,6 +74,9 @@ func (s step) run(ctx context.Context) (o outcome) {
 	// A test that hangs tells where: go test's runtime prints its goroutines.
 	c.Cancel = func() error { return c.Process.Signal(unix.SIGQUIT) }
 	c.WaitDelay = 10 * time.Second
+	if s.Ready != "" {
+		_ = os.Remove(s.Ready)
+	}
 	began := time.Now()
 	if err = c.Start(); err == nil && s.Ready != "" {
 		err = s.awaitReady(ctx, &o, began)

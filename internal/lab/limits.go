@@ -1,0 +1,53 @@
+package lab
+
+import (
+	"slices"
+
+	"rstwhy/internal/event"
+)
+
+// Visible leaves out the resets of which a kernel before 5.17 shows nothing.
+func Visible(all []Truth) (seen, unseen []Truth) {
+	for _, t := range all {
+		if t.Inside {
+			unseen = append(unseen, t)
+			continue
+		}
+		seen = append(seen, t)
+	}
+	return seen, unseen
+}
+
+// Untold tells that a finding is "unknown" where a kernel before 6.11 does not say
+// which socket refused a reset, and no falsehood.
+func (f *Finding) Untold() bool {
+	if f.Truth == nil || f.Reset == nil || f.Truth.Hook != event.HookDrop {
+		return false
+	}
+	r := f.Reset
+	switch f.Field {
+	case UnknownOwner:
+		return true
+	case CauseField:
+		return r.Cause == "unknown"
+	case SocketField:
+		return r.Socket == event.SocketNone
+	case EffectField:
+		return r.Effect != nil && *r.Effect == event.EffectUnknown
+	case ActorField:
+		return r.Actor == nil || r.Actor.Kind == event.ActorUnknown
+	}
+	return false
+}
+
+// Unknowns divides findings into those that are no more than that, and the others.
+func Unknowns(all []Finding) (unknown, others []Finding) {
+	for _, f := range all {
+		if f.Untold() {
+			unknown = append(unknown, f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	return slices.Clip(unknown), slices.Clip(others)
+}
