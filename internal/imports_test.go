@@ -42,7 +42,7 @@ const importRule = `
 	# generators read the tables; the lab provokes resets and knows only their names
 	event, probe, zk, diagnose, sink < gen
 	event, probe, lab < bench
-	event < vm
+	event, lab < vm
 	event < lab
 `
 

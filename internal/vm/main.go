@@ -26,6 +26,7 @@ const usage = `vm boots Debian's kernels in QEMU and runs programs in them.
   vm run -kernel 5.10 [-arch arm64] [-file FROM[:TO]]... [-- ] PROGRAM [ARG]...
                                                        boot it, run one static program in it
   vm matrix [-kernels ...] [-subset] [-write]          make test-vm: rstwhy and its tests on every kernel
+  vm system -deb FILE [-suite trixie]                  make test-guest: a whole Debian system, with rstwhy's package
 
 vm COMMAND -h lists the flags. A program that is a file of the host's is put into
 /bin of the guest. Exit status: the program's; 1 or 2 where vm itself failed (it
@@ -54,7 +55,9 @@ var commands = map[string]func(context.Context, []string) (int, error){
 	"kernels": runKernels,
 	"run":     runProgram,
 	"matrix":  runMatrix,
-	"steps":   runSteps, // in the guest
+	"system":  runSystem,
+	"steps":   runSteps,   // in the guest
+	"session": runSession, // in the guest
 }
 
 func dispatch(ctx context.Context, args []string) (int, error) {

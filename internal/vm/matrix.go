@@ -33,10 +33,10 @@ type matrix struct {
 
 func runMatrix(ctx context.Context, args []string) (int, error) {
 	f, cache := newFlags("matrix")
+	m := matrix{docs: "docs", log: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }}
 	names := f.String("kernels", "", "only these, such as 5.10,6.12-arm64")
 	f.BoolVar(&m.subset, "subset", false, "only what fits in about five minutes, for continuous integration; it says what it leaves out")
 	write := f.Bool("write", false, "write docs/kernels.md and docs/kernels from what was seen, instead of comparing")
-	m := matrix{docs: "docs", log: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }}
 	f.StringVar(&m.build, "build", "bin/vm-guest", "`directory` for what is built")
 	f.StringVar(&m.ldflags, "ldflags", "-s -w", "for rstwhy")
 	f.StringVar(&m.only, "suites", "", "only the test suites whose `name` contains this; - is in none")
@@ -221,13 +221,20 @@ func (m *matrix) files(ctx context.Context, k kernel, a *artefacts) ([]placed, e
 	for pkg, program := range a.tests {
 		all = append(all, placed{program, testProgram(pkg)})
 	}
-	tracked, err := command(ctx, "", "git", "ls-files", "-z", "cmd", "internal", "docs", "bpf", "go.mod", "README.md", "CHANGELOG.md")
+	source, err := tracked(ctx, guestSource)
+	return append(all, source...), err
+}
+
+// tracked are the files of the work tree that git knows, below a directory of the
+// guest's.
+func tracked(ctx context.Context, to string) (all []placed, err error) {
+	names, err := command(ctx, "", "git", "ls-files", "-z", "cmd", "internal", "docs", "bpf", "deploy", "go.mod", "README.md", "CHANGELOG.md")
 	if err != nil {
 		return nil, err
 	}
-	for name := range strings.SplitSeq(strings.TrimRight(tracked, "\x00"), "\x00") {
+	for name := range strings.SplitSeq(strings.TrimRight(names, "\x00"), "\x00") {
 		if _, err := os.Lstat(name); err == nil { // not removed in the work tree
-			all = append(all, placed{name, filepath.Join(guestSource, name)})
+			all = append(all, placed{name, filepath.Join(to, name)})
 		}
 	}
 	return all, nil
