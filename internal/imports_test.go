@@ -43,6 +43,7 @@ const importRule = `
 	event, probe, zk, diagnose, sink < gen
 	event, probe, lab < bench
 	event, lab < vm
+	event < guest
 	event < lab
 `
 
