@@ -37,6 +37,7 @@ TEST_TOOLS     := javac=openjdk-17-jdk-headless|default-jdk-headless python3=pyt
 RACE_TOOLS     := gcc=gcc /usr/include/stdio.h=libc6-dev
 GENERATE_TOOLS := clang-19=clang-19 llvm-strip-19=llvm-19
 LINT_TOOLS     := shellcheck=shellcheck
+VM_TOOLS       := qemu-system-x86_64=qemu-system-x86 qemu-system-aarch64=qemu-system-arm xz=xz-utils dpkg-deb=dpkg /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 
 # Empty for root. A plain user needs sudo to load BPF programs and for apt-get.
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
@@ -136,6 +137,25 @@ bench: build ## measure events a second, cost in the kernel, and memory (as root
 .PHONY: release
 release: check-go ## make dist/ for amd64 and arm64: binaries, tar.gz, deb, rpm, SBOM, checksums
 	VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' deploy/release
+.PHONY: test-vm
+test-vm: check-go ## boot Debian's kernels, 5.10 to 7.x, amd64 and arm64, in QEMU, and run rstwhy and its root tests in each (20 minutes); docs/kernels.md anew: make test-vm ARGS=-write
+	$(call need,test-vm,$(VM_TOOLS))
+	$(build-vm)
+	bin/vm matrix -ldflags '$(LDFLAGS)' $(ARGS)
+
+.PHONY: test-vm-ci
+test-vm-ci: check-go ## the same with some of the kernels and tests, in about five minutes; it says what it leaves out
+	$(call need,test-vm-ci,$(VM_TOOLS))
+	$(build-vm)
+	bin/vm matrix -subset -ldflags '$(LDFLAGS)' $(ARGS)
+
+# vm is the guest's process 1 too, so each guest's architecture has its own.
+define build-vm
+	CGO_ENABLED=0 go build -trimpath -o bin/vm ./internal/vm
+	for arch in amd64 arm64; do
+		CGO_ENABLED=0 GOARCH=$$arch go build -trimpath -o bin/vm-$$arch ./internal/vm
+	done
+endef
 
 .PHONY: generate
 generate: check-go ## make the BPF objects (with clang-19) and docs/reference anew

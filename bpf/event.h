@@ -82,6 +82,7 @@ enum reset_flags {
 	RESET_NAT = 1 << 14,          /* nat_* is set: conntrack translates this connection */
 	RESET_ACTOR = 1 << 15,        /* actor is set: another process than the owner may be */
 	RESET_FORWARDED = 1 << 16,    /* firewall: the rejected segment was being forwarded (known to fentry only) */
+	RESET_ARRIVED = 1 << 18,      /* receive: the segment was seen to be a RST; trigger_* are its numbers */
 	RESET_UNTOLD = 1 << 17,       /* drop: this kernel does not tell which socket refused it (before 6.11) */
 };
 

@@ -229,7 +229,7 @@ struct sk_buff {
 	unsigned long _nfct;       /* struct nf_conn *, the lowest three bits are its enum ip_conntrack_info */
 	int skb_iif;
 	__be16 protocol;
-	unsigned char *head;
+	unsigned char *head, *data;
 	__u16 transport_header;
 	__u16 network_header;
 };

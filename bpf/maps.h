@@ -134,6 +134,12 @@ struct busy {
 	u32 ids;	   /* given to sockets so far */
 	u64 answered_skb;  /* the segment whose answer was told at its function */
 	u64 nobody_skb;	   /* a RST for which there was no socket: it is freed at once */
+	/* The segment for which tcp_reset was called last, and on which socket. */
+	u64 arrived_sk;
+	u32 arrived_seq;
+	u32 arrived_ack;
+	u32 arrived_flags;
+	u32 pad_arrived;
 	/* The TIME_WAIT entry that was ended last, and when: the RST that did is freed
 	 * at once. */
 	u64 ended_ns;
@@ -295,6 +301,8 @@ struct drop_place {
 	u32 reason;
 };
 #define DROP_PLACES 8
+#define DROP_ANYWHERE 3 /* internal/probe/places.go */
+#define DROP_UNPLACED 4
 const volatile struct drop_place drop_places[DROP_PLACES] = {};
 /* shutdown(2) on this architecture */
 const volatile u32 shutdown_call = 0;

@@ -194,7 +194,7 @@ static __always_inline int dropped(struct sk_buff *skb, u32 reason, struct sock 
 	} else {
 		/* Before 6.11 no socket is told: it may have been a request or a
 		 * TIME_WAIT entry, and may be gone. */
-		if (reason == drop_not_specified)
+		if (reason == drop_not_specified || (untold && reason == DROP_UNPLACED && drop_no_socket))
 			e->effect = EFFECT_UNKNOWN;
 		if (untold) {
 			e->flags |= RESET_UNTOLD;
@@ -281,6 +281,8 @@ int place__kfree_skb(u64 *ctx)
 	cpu = this_cpu();
 	if (!known || !cpu)
 		return 0;
+	if (reason == DROP_ANYWHERE) /* IP takes its header off before it hands over to TCP */
+		reason = skb->data - skb->head == skb->transport_header ? drop_not_specified : DROP_UNPLACED;
 	if (cpu->nobody_skb == (u64)skb) {
 		reason = drop_no_socket;
 		untold = false;

@@ -295,7 +295,7 @@ int kprobe6__tcp_v6_send_reset(void *ctx)
 static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 {
 	struct sock *sk = (struct sock *)ctx[0];
-	struct segment none = {};
+	struct segment seg = {};
 	struct tuple t = {};
 	struct sock_owner *s;
 	struct tcp_sock *tp;
@@ -308,6 +308,12 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 	bpf_probe_read_kernel(&address, sizeof(address), ctx);
 	cpu->counted_sk = 0;
 	cpu->told_sk = 0;
+	if (cpu->arrived_sk == address) {
+		cpu->arrived_sk = 0;
+		seg.seq = cpu->arrived_seq;
+		seg.ack = cpu->arrived_ack;
+		seg.flags = cpu->arrived_flags;
+	}
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp) {
 		c->seen[HOOK_RECEIVE]++;
@@ -322,7 +328,12 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		c->filtered[HOOK_RECEIVE]++;
 		return 0;
 	}
-	d = begin(HOOK_RECEIVE, &t, &none, extra);
+	/* data after close: the send that follows tells of it */
+	if (seg.flags && !(seg.flags & FLAG_RST)) {
+		c->joined[HOOK_RECEIVE]++;
+		return 0;
+	}
+	d = begin(HOOK_RECEIVE, &t, &seg, extra | (seg.flags ? RESET_ARRIVED : 0));
 	if (!d)
 		return 0;
 	d->event.socket = SOCKET_FULL;
@@ -339,6 +350,42 @@ static __always_inline int receive_reset(u64 *ctx, struct busy *cpu, u32 extra)
 		cpu->counted_place = extra & RESET_RECOVERED ? HOOK_RECEIVE + HOOKS : HOOK_RECEIVE;
 	}
 	return 0;
+}
+
+/* arrives notes the segment for which TCP tears a connection down: the tracepoint,
+ * which fires next, does not tell it. It is no RST where data came after close
+ * (KERNEL.md, hazard 4). */
+static __always_inline int arrives(u64 sk, struct sk_buff *skb)
+{
+	struct busy *cpu = this_cpu();
+	struct segment seg = {};
+	struct tuple t;
+
+	if (!cpu || !sk || !skb)
+		return 0;
+	read_segment(&t, &seg, skb, BPF_CORE_READ(skb, transport_header));
+	cpu->arrived_sk = sk;
+	cpu->arrived_seq = seg.seq;
+	cpu->arrived_ack = seg.ack;
+	cpu->arrived_flags = seg.flags;
+	return 0;
+}
+
+/* since 5.11 (skb) */
+SEC("fentry/tcp_reset")
+int arrives__tcp_reset(u64 *ctx)
+{
+	u64 args[2];
+
+	return bpf_probe_read_kernel(args, sizeof(args), ctx) ? 0 : arrives(args[0], (struct sk_buff *)args[1]);
+}
+
+SEC("kprobe/tcp_reset")
+int kprobe__tcp_reset(void *ctx)
+{
+	struct registers r;
+
+	return registers(&r, ctx) ? arrives(r.arg[0], (struct sk_buff *)r.arg[1]) : 0;
 }
 
 /* Each reset hook has a shadow. While a program runs, the kernel skips it on the

@@ -53,7 +53,7 @@ type Evidence struct {
 	SinceClosedNS      Number `json:"since_closed_ns,omitzero"`     // since the process closed or shut down the socket, ns
 	RTTNS              Number `json:"rtt_ns,omitzero"`              // smoothed round-trip time, ns
 	SegmentBytes       Number `json:"segment_bytes,omitzero"`       // payload of the segment that provoked the RST, bytes
-	SegmentFlags       string `json:"segment_flags,omitzero"`       // its TCP flags as tcpdump writes them (S, F, P, ., R)
+	SegmentFlags       string `json:"segment_flags,omitzero"`       // its TCP flags as tcpdump writes them (S, F, P, ., R); of an accepted RST its own, where the kernel shows them
 	BacklogConnections Number `json:"backlog_connections,omitzero"` // listener: connections waiting for accept()
 	BacklogLimit       Number `json:"backlog_limit,omitzero"`       // listener: its backlog limit
 	FileReferences     Number `json:"file_references,omitzero"`     // references to the socket's open file at the reset

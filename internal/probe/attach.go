@@ -35,7 +35,7 @@ func (l *Live) setConstants(spec *ebpf.CollectionSpec) error {
 	}{
 		{"filters", wire}, {"reading_calls", readingCalls()}, {"self_tgid", self}, {"shutdown_call", uint32(unix.SYS_SHUTDOWN)},
 		{"drop_reasons", reasons}, {"drop_not_specified", plain}, {"full_budget", full},
-		{"kind_budget", kind}, {"new_budget", opts.Rate - full - kind}, {"drop_places", l.places}, {"id_secret", l.secret}, {"drop_no_socket", uint32(noSocketDrop)},
+		{"kind_budget", kind}, {"new_budget", opts.Rate - full - kind}, {"drop_places", l.places}, {"id_secret", l.secret}, {"drop_no_socket", l.noSocket()},
 		{"stack_bytes", uint32(max(16<<10, os.Getpagesize()))}, // THREAD_SIZE of amd64 and arm64
 	} {
 		if err := spec.Variables[c.name].Set(c.value); err != nil {
@@ -123,7 +123,11 @@ func (l *Live) request(opts Options) error {
 }
 
 func (l *Live) attach(spec *ebpf.CollectionSpec, kernel *btf.Spec, hook string, c Candidate) error {
-	if c.Args > 0 {
+	if c.Args > 0 && c.Kind != "tp_btf" {
+		if n := functionArgs(kernel, c.Target); n != c.Args {
+			return fmt.Errorf("function %s has %d arguments on this kernel, %d are needed", c.Target, n, c.Args)
+		}
+	} else if c.Args > 0 {
 		switch n := tracepointArgs(kernel, c.Target); {
 		case n < 0:
 			return fmt.Errorf("this kernel has no tracepoint %s", c.Target)

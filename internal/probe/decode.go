@@ -95,9 +95,10 @@ func Triggered(e *ResetEvent) bool { return has(e, kernelResetFlagsRESET_TRIGGER
 
 // MayBeFalse tells that a received reset may be none: tcp_rcv_state_process
 // and tcp_rcv_established call tcp_reset() for data that arrives after the
-// process shut both directions, and then send a RST themselves.
+// process shut both directions, and then send a RST themselves. Where the segment
+// was seen it was a RST.
 func MayBeFalse(e *ResetEvent) bool {
-	return !Sent(e) && (Orphan(e) || e.Shutdown == 3)
+	return !Sent(e) && !has(e, kernelResetFlagsRESET_ARRIVED) && (Orphan(e) || e.Shutdown == 3)
 }
 
 // WantsTombstone tells that a late look among the sockets that are gone may

@@ -41,7 +41,10 @@ func (n *Names) evidence(e *ResetEvent, v *event.Evidence) {
 	if e.FileRefs > 0 {
 		v.FileReferences = event.Num(e.FileRefs)
 	}
-	if Triggered(e) || e.TriggerFlags != 0 {
+	switch {
+	case has(e, kernelResetFlagsRESET_ARRIVED):
+		v.SegmentFlags = tcpFlags(e.TriggerFlags)
+	case Triggered(e) || e.TriggerFlags != 0:
 		v.SegmentBytes = event.Num(int64(e.TriggerLen))
 		v.SegmentFlags = tcpFlags(e.TriggerFlags)
 	}

@@ -25,7 +25,7 @@ type Candidate struct {
 	Program string // name in bpf/reset.bpf.c
 	Kind    string // tp_btf, fentry, kprobe, iter or run
 	Target  string // tracepoint, function or iterator
-	Args    int    // arguments that the tracepoint must have in the kernel's BTF; 0: any
+	Args    int    // arguments that the tracepoint, or the function, must have in the kernel's BTF; 0: any
 }
 
 // Hooks is the table of hooks. Attachment is by trying and by BTF, never by
@@ -120,6 +120,17 @@ var Hooks = []Hook{
 		Required: true,
 		Candidates: []Candidate{
 			{Program: "tp_btf__tcp_receive_reset", Kind: "tp_btf", Target: "tcp_receive_reset", Args: 1},
+		},
+	},
+	{
+		Name:    "received-segment",
+		Extra:   true,
+		Purpose: "the segment of a received reset: its flags and numbers, and whether it is a RST at all (data after close resets a connection, too)",
+		Without: "the flags of received resets are not given, and data after close is told apart by the reset that answers it",
+		Since:   "5.11",
+		Candidates: []Candidate{
+			{Program: "arrives__tcp_reset", Kind: "fentry", Target: "tcp_reset", Args: 2},
+			{Program: "kprobe__tcp_reset", Kind: "kprobe", Target: "tcp_reset", Args: 2},
 		},
 	},
 	{

@@ -28,6 +28,11 @@ type kernelBusy struct {
 	Ids              uint32
 	AnsweredSkb      uint64
 	NobodySkb        uint64
+	ArrivedSk        uint64
+	ArrivedSeq       uint32
+	ArrivedAck       uint32
+	ArrivedFlags     uint32
+	PadArrived       uint32
 	EndedNs          uint64
 	EndedPorts       uint32
 	EndedNetns       uint32
@@ -302,6 +307,7 @@ const (
 	kernelResetFlagsRESET_NAT          kernelResetFlags = 16384
 	kernelResetFlagsRESET_ACTOR        kernelResetFlags = 32768
 	kernelResetFlagsRESET_FORWARDED    kernelResetFlags = 65536
+	kernelResetFlagsRESET_ARRIVED      kernelResetFlags = 262144
 	kernelResetFlagsRESET_UNTOLD       kernelResetFlags = 131072
 )
 
@@ -447,6 +453,7 @@ const (
 	kernelProgAddressTaskFile             = "address__task_file"
 	kernelProgAnswer4TcpV4SendReset       = "answer4__tcp_v4_send_reset"
 	kernelProgAnswer6TcpV6SendReset       = "answer6__tcp_v6_send_reset"
+	kernelProgArrivesTcpReset             = "arrives__tcp_reset"
 	kernelProgBareTcpSendReset            = "bare__tcp_send_reset"
 	kernelProgBareShadowTcpSendReset      = "bare_shadow__tcp_send_reset"
 	kernelProgEmptyInetSockSetState       = "empty__inet_sock_set_state"
@@ -458,6 +465,7 @@ const (
 	kernelProgKprobe6NfSendReset6         = "kprobe6__nf_send_reset6"
 	kernelProgKprobe6TcpV6SendReset       = "kprobe6__tcp_v6_send_reset"
 	kernelProgKprobeInetTwskDeschedulePut = "kprobe__inet_twsk_deschedule_put"
+	kernelProgKprobeTcpReset              = "kprobe__tcp_reset"
 	kernelProgPlaceKfreeSkb               = "place__kfree_skb"
 	kernelProgReasonKfreeSkb              = "reason__kfree_skb"
 	kernelProgReject4NfSendReset          = "reject4__nf_send_reset"
@@ -572,6 +580,7 @@ type kernelProgramSpecs struct {
 	AddressTaskFile             *ebpf.ProgramSpec `ebpf:"address__task_file"`
 	Answer4TcpV4SendReset       *ebpf.ProgramSpec `ebpf:"answer4__tcp_v4_send_reset"`
 	Answer6TcpV6SendReset       *ebpf.ProgramSpec `ebpf:"answer6__tcp_v6_send_reset"`
+	ArrivesTcpReset             *ebpf.ProgramSpec `ebpf:"arrives__tcp_reset"`
 	BareTcpSendReset            *ebpf.ProgramSpec `ebpf:"bare__tcp_send_reset"`
 	BareShadowTcpSendReset      *ebpf.ProgramSpec `ebpf:"bare_shadow__tcp_send_reset"`
 	EmptyInetSockSetState       *ebpf.ProgramSpec `ebpf:"empty__inet_sock_set_state"`
@@ -583,6 +592,7 @@ type kernelProgramSpecs struct {
 	Kprobe6NfSendReset6         *ebpf.ProgramSpec `ebpf:"kprobe6__nf_send_reset6"`
 	Kprobe6TcpV6SendReset       *ebpf.ProgramSpec `ebpf:"kprobe6__tcp_v6_send_reset"`
 	KprobeInetTwskDeschedulePut *ebpf.ProgramSpec `ebpf:"kprobe__inet_twsk_deschedule_put"`
+	KprobeTcpReset              *ebpf.ProgramSpec `ebpf:"kprobe__tcp_reset"`
 	PlaceKfreeSkb               *ebpf.ProgramSpec `ebpf:"place__kfree_skb"`
 	ReasonKfreeSkb              *ebpf.ProgramSpec `ebpf:"reason__kfree_skb"`
 	Reject4NfSendReset          *ebpf.ProgramSpec `ebpf:"reject4__nf_send_reset"`
@@ -805,6 +815,7 @@ type kernelPrograms struct {
 	AddressTaskFile             *ebpf.Program `ebpf:"address__task_file"`
 	Answer4TcpV4SendReset       *ebpf.Program `ebpf:"answer4__tcp_v4_send_reset"`
 	Answer6TcpV6SendReset       *ebpf.Program `ebpf:"answer6__tcp_v6_send_reset"`
+	ArrivesTcpReset             *ebpf.Program `ebpf:"arrives__tcp_reset"`
 	BareTcpSendReset            *ebpf.Program `ebpf:"bare__tcp_send_reset"`
 	BareShadowTcpSendReset      *ebpf.Program `ebpf:"bare_shadow__tcp_send_reset"`
 	EmptyInetSockSetState       *ebpf.Program `ebpf:"empty__inet_sock_set_state"`
@@ -816,6 +827,7 @@ type kernelPrograms struct {
 	Kprobe6NfSendReset6         *ebpf.Program `ebpf:"kprobe6__nf_send_reset6"`
 	Kprobe6TcpV6SendReset       *ebpf.Program `ebpf:"kprobe6__tcp_v6_send_reset"`
 	KprobeInetTwskDeschedulePut *ebpf.Program `ebpf:"kprobe__inet_twsk_deschedule_put"`
+	KprobeTcpReset              *ebpf.Program `ebpf:"kprobe__tcp_reset"`
 	PlaceKfreeSkb               *ebpf.Program `ebpf:"place__kfree_skb"`
 	ReasonKfreeSkb              *ebpf.Program `ebpf:"reason__kfree_skb"`
 	Reject4NfSendReset          *ebpf.Program `ebpf:"reject4__nf_send_reset"`
@@ -840,6 +852,7 @@ func (p *kernelPrograms) Close() error {
 		p.AddressTaskFile,
 		p.Answer4TcpV4SendReset,
 		p.Answer6TcpV6SendReset,
+		p.ArrivesTcpReset,
 		p.BareTcpSendReset,
 		p.BareShadowTcpSendReset,
 		p.EmptyInetSockSetState,
@@ -851,6 +864,7 @@ func (p *kernelPrograms) Close() error {
 		p.Kprobe6NfSendReset6,
 		p.Kprobe6TcpV6SendReset,
 		p.KprobeInetTwskDeschedulePut,
+		p.KprobeTcpReset,
 		p.PlaceKfreeSkb,
 		p.ReasonKfreeSkb,
 		p.Reject4NfSendReset,

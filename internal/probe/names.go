@@ -106,3 +106,17 @@ func tracepointArgs(spec *btf.Spec, name string) int {
 	}
 	return len(proto.Params) - 1 // the first is the tracepoint's private data
 }
+
+// functionArgs counts the arguments of a function of the kernel; 0 where its types
+// do not tell.
+func functionArgs(spec *btf.Spec, name string) int {
+	var f *btf.Func
+	if err := spec.TypeByName(name, &f); err != nil {
+		return 0
+	}
+	proto, ok := f.Type.(*btf.FuncProto)
+	if !ok {
+		return 0
+	}
+	return len(proto.Params)
+}

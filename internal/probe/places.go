@@ -23,6 +23,8 @@ var dropFunctions = []struct{ function, reason string }{
 	{"tcp_rcv_established", ""},
 	{"tcp_rcv_state_process", ""},
 	{"nf_hook_slow", "NETFILTER_DROP"},
+	// Where the compiler split it in two, all places are in itself (5.10 on arm64).
+	{"kfree_skb", "anywhere"},
 }
 
 // Numbers of reasons in records of such kernels, which have no enum of them; 0 is
@@ -30,6 +32,8 @@ var dropFunctions = []struct{ function, reason string }{
 const (
 	netfilterDrop = 1
 	noSocketDrop  = 2 // told by the hooks of answers
+	anywhereDrop  = 3 // for the kernel side: the place tells nothing (DROP_ANYWHERE)
+	// 4, DROP_UNPLACED: somewhere before TCP
 )
 
 var errHiddenAddresses = errors.New("the kernel hides the addresses of its functions (/proc/kallsyms): run as root, or with CAP_SYSLOG, and with kernel.kptr_restrict below 2")
@@ -54,13 +58,19 @@ func (l *Live) findPlaces(kernel *btf.Spec) {
 	l.names.PlacesOnly = true
 }
 
+// noSocket is the number of that reason where the kernel has none; 0: it has.
+func (l *Live) noSocket() uint32 {
+	if l.names.PlacesOnly {
+		return noSocketDrop
+	}
+	return 0
+}
+
 func readPlaces(kallsyms io.Reader) (places [8]kernelDropPlace, err error) {
 	place := map[string]*kernelDropPlace{}
 	for i, f := range dropFunctions {
 		place[f.function] = &places[i]
-		if f.reason != "" {
-			places[i].Reason = netfilterDrop
-		}
+		places[i].Reason = map[string]uint32{"NETFILTER_DROP": netfilterDrop, "anywhere": anywhereDrop}[f.reason]
 	}
 	var addresses []uint64 // of all functions
 	lines := bufio.NewScanner(kallsyms)

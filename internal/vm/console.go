@@ -10,7 +10,7 @@ import (
 // whole console, whatever the program's exit status is.
 var trouble = []*regexp.Regexp{
 	regexp.MustCompile(`WARNING: `),              // WARN_ON, lockdep
-	regexp.MustCompile(`\bBUG: `),                // page faults, soft lockups, KASAN, scheduling while atomic
+	regexp.MustCompile(`\bBUG[: ]`),              // page faults, soft lockups, KASAN, slab (BUG NAME)
 	regexp.MustCompile(`kernel BUG at `),         // BUG_ON
 	regexp.MustCompile(`\bOops\b`),               // both architectures
 	regexp.MustCompile(`Internal error: `),       // arm64
@@ -39,7 +39,7 @@ var harmless = []struct {
 	{regexp.MustCompile(`TSC (synchronization|found unstable|unstable|doesn't count)|tsc: Marking TSC unstable|unchecked TSC`), "as above, between the emulated CPUs"},
 	{regexp.MustCompile(`hrtimer: interrupt took \d+ ns`), "the emulator was not given the CPU in time"},
 	{regexp.MustCompile(`perf: interrupt took too long`), "as above"},
-	{regexp.MustCompile(`Spectre|MDS|RETBleed|retbleed|Speculative|mitigation|[Mm]icrocode`), "the command line turns mitigations off: the guest is a test"},
+	{regexp.MustCompile(`WARNING: (Spectre|Unprivileged eBPF).*(vulnerable|attacks)`), "the command line turns mitigations off: the guest is a test"},
 }
 
 // judgeConsole names the lines of a kernel's console that are trouble.

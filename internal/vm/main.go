@@ -27,6 +27,7 @@ const usage = `vm boots Debian's kernels in QEMU and runs programs in them.
                                                        boot it, run one static program in it
   vm matrix [-kernels ...] [-subset] [-write]          make test-vm: rstwhy and its tests on every kernel
   vm system -deb FILE [-suite trixie]                  make test-guest: a whole Debian system, with rstwhy's package
+  vm page                                              write docs/kernels.md anew from docs/kernels
 
 vm COMMAND -h lists the flags. A program that is a file of the host's is put into
 /bin of the guest. Exit status: the program's; 1 or 2 where vm itself failed (it
@@ -55,6 +56,7 @@ var commands = map[string]func(context.Context, []string) (int, error){
 	"kernels": runKernels,
 	"run":     runProgram,
 	"matrix":  runMatrix,
+	"page":    writePage,
 	"system":  runSystem,
 	"steps":   runSteps,   // in the guest
 	"session": runSession, // in the guest
@@ -181,14 +183,17 @@ func runProgram(ctx context.Context, args []string) (int, error) {
 	for _, file := range files {
 		b.files = append(b.files, place(file))
 	}
+	inGuest := false
 	if *programs {
 		dir, err := (store{*cache, os.Stderr}).programs(ctx, k.arch)
 		if err != nil {
 			return 1, err
 		}
 		b.files = append(b.files, placeAll(dir)...)
+		_, err = os.Lstat(filepath.Join(dir, b.args[0]))
+		inGuest = err == nil
 	}
-	if st, err := os.Stat(b.args[0]); err == nil && st.Mode().IsRegular() && !slices.ContainsFunc(b.files, func(p placed) bool { return p.to == b.args[0] }) {
+	if st, err := os.Stat(b.args[0]); err == nil && !inGuest && st.Mode().IsRegular() && !slices.ContainsFunc(b.files, func(p placed) bool { return p.to == b.args[0] }) {
 		if err := checkProgram(b.args[0], k.arch); err != nil {
 			return 2, err
 		}

@@ -21,8 +21,8 @@ tests. This page is written by the run, and every run is compared with it:
 Which kernel is newest is looked up each time. What the commands printed is in
 [kernels/](kernels/). Times are those of an emulated CPU (no KVM), good for comparing rows only.
 
-| kernel | Linux | package | seen on | binary | ready after | resets made | right | wrong | lost | cannot | tests passed |
-|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|
+| kernel | Linux | package | seen on | binary | ready after | resets made | right | wrong | lost | invisible | cannot | tests passed |
+|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 `)
 	for _, r := range results {
 		made, by, tests := 0, map[string]int{}, 0
@@ -33,19 +33,34 @@ Which kernel is newest is looked up each time. What the commands printed is in
 		for _, t := range r.Tests {
 			tests += t.Passed
 		}
-		fmt.Fprintf(&b, "| [%s](kernels/%s.txt) | %s | %s | %s | %.1f MB | %d ms | %d | %d | %d | %d | %d | %d |\n", r.name(), r.name(), r.Release, r.Package, r.Date,
-			float64(r.Size)/1e6, r.StartMS, made, by[outcomeRight], by[outcomeWrong], by[outcomeLost], by[outcomeCannot], tests)
+		fmt.Fprintf(&b, "| [%s](kernels/%s.txt) | %s | %s | %s | %.1f MB | %d ms | %d | %d | %d | %d | %d | %d | %d |\n", r.name(), r.name(), r.Release, r.Package, r.Date,
+			float64(r.Size)/1e6, r.StartMS, made, by[outcomeRight], by[outcomeWrong], by[outcomeLost], by[outcomeInvisible], by[outcomeCannot], tests)
 	}
 	b.WriteString(`
 ## Causes
 *right*: each reset that was made was told with the right cause, process, actor and effect.
-*wrong*: told, and something of it was not so. *lost*: not told. *cannot*: not provoked
-in the guest, for the reason below.
+*wrong*: told, and something of it was not so. *lost*: not told. *invisible*: this kernel
+shows nothing of it, and ` + "`rstwhy check`" + ` says so. *cannot*: not provoked in the guest. The
+reasons are below.
 
 `)
 	writeGrid(&b, grid(results, causes))
 	writeReasons(&b, results)
-	b.WriteString("\n## Hooks\n*off*: only with a flag of `rstwhy trace`. What is lost without a hook that is missing is below.\n\n")
+	b.WriteString(`
+## Run again
+What fails is run again, twice at most: an emulated machine misses deadlines, of the
+scenarios' and of rstwhy's. What a kernel makes wrong is wrong each time. These failed
+once and did not later.
+
+`)
+	writeAgain(&b, results)
+	b.WriteString(`
+## Hooks
+*off*: only with a flag of ` + "`rstwhy trace`" + `. *needless*: others tell the same on this kernel.
+*limited*: attached, and this kernel does not tell it everything. What is lost with a
+hook that is limited or missing is below.
+
+`)
 	writeGrid(&b, grid(results, hooks))
 	writeMissing(&b, results)
 	b.WriteString("\n## Tests\nThe numbers of passed tests; of those that were skipped, the test's own words.\n\n")
@@ -106,10 +121,26 @@ func writeReasons(b *strings.Builder, results []result) {
 	n.write(b, len(results))
 }
 
+func writeAgain(b *strings.Builder, results []result) {
+	found := false
+	for _, r := range results {
+		for _, a := range r.Again {
+			found = true
+			fmt.Fprintf(b, "- %s: %s\n", r.name(), plain(a))
+		}
+	}
+	if !found {
+		b.WriteString("Nothing.\n")
+	}
+}
+
 func writeMissing(b *strings.Builder, results []result) {
 	var n notes
 	for _, r := range results {
 		for _, h := range r.Hooks {
+			for _, l := range h.Limits {
+				n.add(fmt.Sprintf("%s is *limited*: %s", h.Name, plain(l.Lost)), r.name())
+			}
 			if h.state() == "missing" {
 				n.add(fmt.Sprintf("%s is *missing*; lost: %s. %s", h.Name, plain(h.Without), plain(h.Why)), r.name())
 			}

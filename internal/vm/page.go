@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,12 +37,18 @@ func save(docs string, results []result) error {
 			return err
 		}
 	}
+	return renderPage(docs)
+}
+
+func renderPage(docs string) error {
 	all, err := kept(docs)
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(docs, "kernels.md"), []byte(page(all)), 0o644)
 }
+
+func writePage(context.Context, []string) (int, error) { return 0, renderPage("docs") }
 
 // kept reads the results that are kept, in the order of the table of kernels.
 func kept(docs string) (all []result, err error) {
@@ -104,14 +111,21 @@ func (r *result) facts() map[string]string {
 	}
 	for _, h := range r.Hooks {
 		f["hook "+h.Name] = h.state()
+		for _, l := range h.Limits {
+			f["hook "+h.Name+", limit "+l.ID] = "named"
+		}
 	}
 	return f
 }
 
 func (h hook) state() string {
 	switch {
+	case h.Attached && len(h.Limits) > 0:
+		return "limited"
 	case h.Attached:
 		return "attached"
+	case h.Needless:
+		return "needless"
 	case h.Flag != "":
 		return "off"
 	}
@@ -190,7 +204,7 @@ func (r *result) sum() string {
 		resets += c.Made
 		by[c.Outcome]++
 	}
-	s := fmt.Sprintf("%d resets of %d causes: %d right, %d wrong, %d lost, %d cannot", resets, len(r.Causes), by[outcomeRight], by[outcomeWrong], by[outcomeLost], by[outcomeCannot])
+	s := fmt.Sprintf("%d resets of %d causes: %d right, %d wrong, %d lost, %d invisible, %d cannot", resets, len(r.Causes), by[outcomeRight], by[outcomeWrong], by[outcomeLost], by[outcomeInvisible], by[outcomeCannot])
 	if n := by[outcomeUnfinished]; n > 0 {
 		s += fmt.Sprintf(", %d not finished", n)
 	}

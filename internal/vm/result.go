@@ -25,6 +25,7 @@ type result struct {
 	Hooks   []hook    `json:"hooks"`
 	Causes  []verdict `json:"causes"`
 	Tests   []tested  `json:"tests"`
+	Again   []string  `json:"again,omitempty"` // what failed, and did not when it was run again
 
 	text    string // what check and check --prove printed
 	trouble []error
@@ -35,9 +36,14 @@ type hook struct {
 	Name     string `json:"name"`
 	Attached bool   `json:"attached"`
 	Required bool   `json:"required,omitempty"`
+	Needless bool   `json:"needless,omitempty"` // others tell the same on this kernel
 	Flag     string `json:"flag,omitempty"`
 	Without  string `json:"without,omitempty"`
 	Why      string `json:"why,omitempty"`
+	Limits   []struct {
+		ID   string `json:"id"`
+		Lost string `json:"lost"`
+	} `json:"limits,omitempty"` // what it cannot tell on this kernel
 }
 
 // verdict is what check --prove found about one cause.
@@ -54,7 +60,8 @@ const (
 	outcomeRight      = "right"
 	outcomeWrong      = "wrong"
 	outcomeLost       = "lost"
-	outcomeCannot     = "cannot" // be provoked in the guest
+	outcomeInvisible  = "invisible" // the kernel shows nothing of it: a loss that check names
+	outcomeCannot     = "cannot"    // be provoked in the guest
 	outcomeUnfinished = "not finished"
 )
 
@@ -73,7 +80,7 @@ func (r *result) name() string { return r.Series + "-" + r.Arch }
 func (r *result) failures() []error {
 	all := slices.Clone(r.trouble)
 	for _, c := range r.Causes {
-		if c.Outcome != outcomeRight && c.Outcome != outcomeCannot {
+		if c.bad() {
 			all = append(all, fmt.Errorf("%s: %s %s is %s: %s", r.name(), c.Direction, c.Cause, c.Outcome, strings.Join(c.Why, "; ")))
 		}
 	}
@@ -110,7 +117,7 @@ func readResult(k kernel, size int64, steps []step, output []byte) (*result, err
 }
 
 func (r *result) take(o *outcome) {
-	failed := o.Status != 0 || o.Error != ""
+	failed := o.failed()
 	complain := func() {
 		why := o.Error
 		if o.TimedOut {
@@ -123,6 +130,11 @@ func (r *result) take(o *outcome) {
 	case isTest:
 		t := readTests(test, o)
 		r.Tests = append(r.Tests, t)
+		for _, e := range o.Earlier {
+			for _, name := range readTests(test, &e).Failed {
+				r.Again = append(r.Again, "test "+test+": "+name)
+			}
+		}
 		if failed || len(t.Failed) > 0 || t.Passed == 0 {
 			complain()
 		}
@@ -130,7 +142,8 @@ func (r *result) take(o *outcome) {
 	case o.Name == stepCheck, o.Name == stepProve:
 		r.text += "$ rstwhy " + o.Name + "\n" + o.Output
 		if o.Name == stepProve {
-			err = r.readProof(o.Kept[proveJSON])
+			err = r.readProofs(o)
+			failed = false // its rows say it
 		}
 	case o.Name == stepCheckJSON:
 		var check struct{ Hooks []hook }
@@ -145,7 +158,18 @@ func (r *result) take(o *outcome) {
 	}
 }
 
-func (r *result) readProof(text string) error {
+// readProofs takes a cause as right where one of the tries had it right: what a
+// kernel makes wrong is wrong each time, what the emulator's delays make wrong is not.
+func (r *result) readProofs(o *outcome) error {
+	for i := range o.Earlier {
+		if err := r.readProof(&o.Earlier[i], false); err != nil {
+			return err
+		}
+	}
+	return r.readProof(o, true)
+}
+
+func (r *result) readProof(o *outcome, last bool) error {
 	var proof struct {
 		Rows []struct {
 			Direction, Cause, Result string
@@ -153,14 +177,16 @@ func (r *result) readProof(text string) error {
 			Why                      []string
 		}
 	}
-	if err := json.Unmarshal([]byte(text), &proof); err != nil {
-		return err
+	if err := json.Unmarshal([]byte(o.Kept[proveJSON]), &proof); err != nil {
+		return fmt.Errorf("%w (exit status %d %s)\n%s", err, o.Status, o.Error, indent(o.Output))
 	}
 	for _, row := range proof.Rows {
 		v := verdict{Direction: row.Direction, Cause: row.Cause, Made: row.Expected, Why: row.Why}
 		switch {
 		case row.Result == "pass":
 			v.Outcome, v.Why = outcomeRight, nil
+		case row.Result == "not-visible":
+			v.Outcome = outcomeInvisible
 		case row.Result == "not-provable":
 			v.Outcome = outcomeCannot
 		case row.Result == "not-finished":
@@ -170,15 +196,36 @@ func (r *result) readProof(text string) error {
 		default:
 			v.Outcome = outcomeWrong
 		}
-		if v.Direction == "" { // not a cause: a scenario that broke, or what nothing provokes
-			if v.Outcome != outcomeCannot {
-				r.trouble = append(r.trouble, fmt.Errorf("%s: check --prove: %s: %s: %s", r.name(), v.Cause, v.Outcome, strings.Join(v.Why, "; ")))
-			}
-			continue
+		switch { // rows without a direction are no causes: scenarios that broke, or what nothing provokes
+		case v.Direction != "" || last && v.bad():
+			r.add(v)
+		case v.bad():
+			r.Again = append(r.Again, v.Cause+": "+strings.Join(v.Why, "; "))
 		}
-		r.Causes = append(r.Causes, v)
 	}
 	return nil
+}
+
+// add keeps the better verdict of two about a cause.
+func (r *result) add(v verdict) {
+	i := slices.IndexFunc(r.Causes, func(c verdict) bool { return c.Direction == v.Direction && c.Cause == v.Cause })
+	if i < 0 {
+		r.Causes = append(r.Causes, v)
+		return
+	}
+	was := r.Causes[i]
+	if was.bad() || !v.bad() {
+		r.Causes[i] = v
+	}
+	for _, bad := range []verdict{was, v} {
+		if bad.bad() && !(was.bad() && v.bad()) {
+			r.Again = append(r.Again, fmt.Sprintf("%s %s was %s: %s", bad.Direction, bad.Cause, bad.Outcome, strings.Join(bad.Why, "; ")))
+		}
+	}
+}
+
+func (v verdict) bad() bool {
+	return v.Outcome == outcomeWrong || v.Outcome == outcomeLost || v.Outcome == outcomeUnfinished
 }
 
 var testLine = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+)`)
@@ -215,6 +262,9 @@ func (r *result) tests() string {
 		for _, s := range t.Skipped {
 			fmt.Fprintf(&b, "    skipped %s\n", s)
 		}
+	}
+	for _, a := range r.Again {
+		fmt.Fprintf(&b, "  failed, and did not when it was run again: %s\n", a)
 	}
 	return strings.TrimRight(b.String(), "\n")
 }

@@ -22,6 +22,7 @@ type step struct {
 	Limit time.Duration
 	Ready string   // wait for this file, take the time, and end the program
 	Keep  []string // files whose content goes to the host
+	Tries int      // run it again where it failed, so often in all; an emulated machine misses deadlines
 }
 
 // outcome is what became of a step.
@@ -33,7 +34,10 @@ type outcome struct {
 	Took     time.Duration
 	Kept     map[string]string
 	TimedOut bool
+	Earlier  []outcome // tries that failed
 }
+
+func (o *outcome) failed() bool { return o.Status != 0 || o.Error != "" }
 
 const stepsFile = "/vm/steps.json"
 
@@ -50,7 +54,14 @@ func runSteps(ctx context.Context, _ []string) (int, error) {
 	}
 	enc := json.NewEncoder(os.Stdout)
 	for _, s := range steps {
-		if err := enc.Encode(s.run(ctx)); err != nil {
+		o := s.run(ctx)
+		for len(o.Earlier)+1 < s.Tries && o.failed() {
+			again := s.run(ctx)
+			again.Earlier = append(o.Earlier, o)
+			again.Earlier[len(o.Earlier)].Earlier = nil
+			o = again
+		}
+		if err := enc.Encode(o); err != nil {
 			return 1, err
 		}
 	}

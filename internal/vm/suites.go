@@ -17,7 +17,9 @@ type leftOut struct{ tests, why string }
 
 var suites = []suite{
 	{name: "probe", long: true, pkg: "internal/probe"},
-	{name: "netns", pkg: "internal/netns"},
+	{name: "netns", pkg: "internal/netns", skip: []leftOut{
+		{"TestSurvivor/bound", "such questions may take 1 % of a core, and on an emulated one they take longer and are put off"},
+	}},
 	{name: "owner", pkg: "internal/owner"},
 	{name: "lab", long: true, pkg: "internal/lab"},
 	// Without --firewall the truths about rules are not expected, and these
@@ -31,6 +33,7 @@ const (
 	stepProve     = "check --prove"
 	stepStart     = "start"
 	startTimes    = 3
+	tries         = 3
 )
 
 // steps are what runs on each kernel, in this order.
@@ -48,7 +51,7 @@ func (m *matrix) steps(a *artefacts) []step {
 		ready := "/tmp/ready"
 		all = append(all, step{Name: stepStart, Limit: short, Ready: ready, Args: []string{guestBinary, "trace", "--no-probe", "--ready-file", ready}})
 	}
-	all = append(all, step{Name: stepProve, Limit: 6 * time.Minute, Keep: []string{proveJSON},
+	all = append(all, step{Name: stepProve, Limit: 6 * time.Minute, Keep: []string{proveJSON}, Tries: tries,
 		Args: []string{guestBinary, "check", "--prove", "--prove-time", "5m", "--prove-json", proveJSON}})
 	for _, s := range suites {
 		if a.tests[s.pkg] != "" && m.wants(s) {
@@ -73,5 +76,5 @@ func (s suite) step() step {
 		}
 		args = append(args, "-test.skip="+pattern)
 	}
-	return step{Name: "test " + s.name, Args: args, Dir: guestSource + "/" + s.pkg, Env: s.env, Limit: 15 * time.Minute}
+	return step{Name: "test " + s.name, Args: args, Dir: guestSource + "/" + s.pkg, Env: s.env, Limit: 15 * time.Minute, Tries: tries}
 }
