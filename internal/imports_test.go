@@ -45,6 +45,9 @@ const importRule = `
 	event, lab < vm
 	event < guest
 	event < lab
+
+	# tests only, which take Debian's mirror from the lab
+	lab < release
 `
 
 // outsideRule says which packages may use what is not of this module, where
