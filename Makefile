@@ -36,6 +36,7 @@ GENERATED := 'internal/probe/*_bpfel.*' 'internal/probe/*_bpfeb.*' docs/referenc
 TEST_TOOLS     := javac=openjdk-17-jdk-headless|default-jdk-headless python3=python3 nft=nftables chromium=chromium|chromium-browser /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf=fonts-dejavu-core /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring git=git mmdebstrap=mmdebstrap rpm=rpm strace=strace pkill=procps
 RACE_TOOLS     := gcc=gcc /usr/include/stdio.h=libc6-dev
 GENERATE_TOOLS := clang-19=clang-19 llvm-strip-19=llvm-19
+GUEST_TOOLS    := mmdebstrap=mmdebstrap sqfstar=squashfs-tools
 LINT_TOOLS     := shellcheck=shellcheck
 VM_TOOLS       := qemu-system-x86_64=qemu-system-x86 qemu-system-aarch64=qemu-system-arm xz=xz-utils dpkg-deb=dpkg /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 
@@ -150,6 +151,12 @@ test-vm-ci: check-go ## the same with some of the kernels and tests, in about fi
 	$(build-vm)
 	bin/vm matrix -subset -ldflags '$(LDFLAGS)' $(ARGS)
 
+.PHONY: test-guest
+test-guest: release ## boot a whole Debian system with its own kernel, systemd, ZooKeeper and rstwhy's package; the tour and the ZooKeeper tests in it: make test-guest ARGS='-suite bookworm'
+	$(call need,test-guest,$(VM_TOOLS) $(GUEST_TOOLS))
+	CGO_ENABLED=0 go build -trimpath -o bin/vm ./internal/vm
+	bin/vm system -deb dist/rstwhy_*_"$$(go env GOARCH)".deb $(ARGS)
+
 # vm is the guest's process 1 too, so each guest's architecture has its own.
 define build-vm
 	CGO_ENABLED=0 go build -trimpath -o bin/vm ./internal/vm
@@ -178,6 +185,7 @@ check-generated: generate ## make them anew, and fail if they differ from what i
 lint: check-go ## go vet, staticcheck, gofmt, go mod tidy, shellcheck
 	$(call need,lint,$(LINT_TOOLS))
 	go vet ./...
+	go vet -tags guest ./internal/guest
 	go tool staticcheck -checks inherit,ST1000 ./...
 	unformatted=$$(gofmt -l cmd internal)
 	if test -n "$$unformatted"; then
@@ -186,7 +194,7 @@ lint: check-go ## go vet, staticcheck, gofmt, go mod tidy, shellcheck
 	fi
 	go mod tidy -diff
 	go -C deploy/tools mod tidy -diff
-	shellcheck .ci/run deploy/release deploy/package-version deploy/*.sh
+	shellcheck .ci/run deploy/release deploy/package-version deploy/provision deploy/*.sh
 
 .PHONY: clean
 clean: ## remove what was built

@@ -45,7 +45,8 @@ const importRule = `
 	# generators read the tables; the lab provokes resets and knows only their names
 	event, probe, zk, diagnose, sink < gen
 	event, probe, lab < bench
-	event < vm
+	event, lab < vm
+	event < guest
 	event < lab
 
 	# tests only, which take Debian's mirror from the lab

@@ -26,6 +26,7 @@ type boot struct {
 	args    []string // the first is a path in the guest
 	env     []string
 	memory  string
+	root    string // image of a system that is started; empty: the program is all there is
 	limit   time.Duration
 	console string // keep the kernel's console here; empty: only when something is wrong
 	output  io.Writer
@@ -64,7 +65,11 @@ func (b *boot) run(ctx context.Context) (status int, err error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, b.limit, fmt.Errorf("the guest did not end in %v", b.limit))
 	defer cancel()
-	status, err = runQEMU(ctx, m, m.arguments(image, initrd, console, b.memory), b.output, nonce)
+	args := m.arguments(image, initrd, console, b.memory)
+	if b.root != "" {
+		args = append(args, "-drive", "if=none,id=root,format=raw,readonly=on,file="+strings.ReplaceAll(b.root, ",", ",,"), "-device", "virtio-blk-pci,drive=root")
+	}
+	status, err = runQEMU(ctx, m, args, b.output, nonce)
 	text, readErr := os.ReadFile(console)
 	if b.console != "" && readErr == nil {
 		readErr = os.WriteFile(b.console, text, 0o644)
@@ -138,7 +143,7 @@ func (b *boot) writeInitrd(file, nonce string) error {
 	if err != nil {
 		return err
 	}
-	t, err := json.Marshal(task{Nonce: nonce, Output: machineFor(b.kernel).output, Modules: files, Dir: b.dir, Args: b.args, Env: b.env})
+	t, err := json.Marshal(task{Nonce: nonce, Output: machineFor(b.kernel).output, Root: b.root != "", Modules: files, Dir: b.dir, Args: b.args, Env: b.env})
 	if err != nil {
 		return err
 	}
@@ -161,7 +166,11 @@ func (b *boot) addModules(a *archive) (files []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := slices.DeleteFunc(slices.Clone(wantedModules), func(n string) bool { return slices.Contains(b.without, n) })
+	wanted := wantedModules
+	if b.root != "" {
+		wanted = slices.Concat(rootModules, wantedModules)
+	}
+	wanted = slices.DeleteFunc(slices.Clone(wanted), func(n string) bool { return slices.Contains(b.without, n) })
 	load, lacks, err := m.resolve(wanted)
 	if err != nil {
 		return nil, err

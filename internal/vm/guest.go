@@ -16,6 +16,7 @@ import (
 type task struct {
 	Nonce   string
 	Output  string   // terminal of the program's output
+	Root    bool     // there is a root to start: its systemd runs the program
 	Modules []string // files, in the order in which they are loaded
 	Dir     string
 	Args    []string
@@ -33,13 +34,20 @@ const (
 func guest() {
 	tty, t, err := prepareGuest()
 	status := statusBroken
-	if err == nil {
+	if err == nil && t.Root {
+		err = enterRoot(t)
+	} else if err == nil {
 		status, err = runTask(t, tty)
 	}
 	if tty == nil {
 		fmt.Fprintln(os.Stderr, "rstwhy-vm:", err) // the kernel's console
 		powerOff()
 	}
+	finish(tty, t, status, err)
+}
+
+// finish tells the exit status and ends the machine.
+func finish(tty *os.File, t task, status int, err error) {
 	if err != nil {
 		fmt.Fprintln(tty, "vm: in the guest:", err)
 	}

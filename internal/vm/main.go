@@ -26,6 +26,7 @@ const usage = `vm boots Debian's kernels in QEMU and runs programs in them.
   vm run -kernel 5.10 [-arch arm64] [-file FROM[:TO]]... [-- ] PROGRAM [ARG]...
                                                        boot it, run one static program in it
   vm matrix [-kernels ...] [-subset] [-write]          make test-vm: rstwhy and its tests on every kernel
+  vm system -deb FILE [-suite trixie]                  make test-guest: a whole Debian system, with rstwhy's package
   vm page                                              write docs/kernels.md anew from docs/kernels
 
 vm COMMAND -h lists the flags. A program that is a file of the host's is put into
@@ -56,7 +57,9 @@ var commands = map[string]func(context.Context, []string) (int, error){
 	"run":     runProgram,
 	"matrix":  runMatrix,
 	"page":    writePage,
-	"steps":   runSteps, // in the guest
+	"system":  runSystem,
+	"steps":   runSteps,   // in the guest
+	"session": runSession, // in the guest
 }
 
 func dispatch(ctx context.Context, args []string) (int, error) {

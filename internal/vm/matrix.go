@@ -221,13 +221,20 @@ func (m *matrix) files(ctx context.Context, k kernel, a *artefacts) ([]placed, e
 	for pkg, program := range a.tests {
 		all = append(all, placed{program, testProgram(pkg)})
 	}
-	tracked, err := command(ctx, "", "git", "ls-files", "-z", "cmd", "internal", "docs", "bpf", "go.mod", "README.md", "CHANGELOG.md")
+	source, err := tracked(ctx, guestSource)
+	return append(all, source...), err
+}
+
+// tracked are the files of the work tree that git knows, below a directory of the
+// guest's.
+func tracked(ctx context.Context, to string) (all []placed, err error) {
+	names, err := command(ctx, "", "git", "ls-files", "-z", "cmd", "internal", "docs", "bpf", "deploy", "go.mod", "README.md", "CHANGELOG.md")
 	if err != nil {
 		return nil, err
 	}
-	for name := range strings.SplitSeq(strings.TrimRight(tracked, "\x00"), "\x00") {
+	for name := range strings.SplitSeq(strings.TrimRight(names, "\x00"), "\x00") {
 		if _, err := os.Lstat(name); err == nil { // not removed in the work tree
-			all = append(all, placed{name, filepath.Join(guestSource, name)})
+			all = append(all, placed{name, filepath.Join(to, name)})
 		}
 	}
 	return all, nil
