@@ -140,7 +140,7 @@ release: check-go ## make dist/ for amd64 and arm64: binaries, tar.gz, deb, rpm,
 	VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' deploy/release
 
 .PHONY: test-vm
-test-vm: check-go ## boot Debian's kernels, 5.10 to 7.x, amd64 and arm64, in QEMU, and run rstwhy and its root tests in each (20 minutes); docs/kernels.md anew: make test-vm ARGS=-write
+test-vm: check-go ## boot Debian's kernels, 5.10 to 7.x, amd64 and arm64, in QEMU, and run rstwhy and its root tests in each (over half an hour); docs/kernels.md anew: make test-vm ARGS=-write
 	$(call need,test-vm,$(VM_TOOLS))
 	$(build-vm)
 	bin/vm matrix -ldflags '$(LDFLAGS)' $(ARGS)
