@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ func openTerminal(t *testing.T) *terminal {
 	t.Helper()
 	m := &terminal{dir: t.TempDir()}
 	shell := exec.Command("bash")
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	shell.Dir, shell.Stdout, shell.Stderr = m.dir, m, m
 	input, err := shell.StdinPipe()
 	if err != nil {
@@ -51,9 +53,8 @@ func openTerminal(t *testing.T) *terminal {
 	if err := shell.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_, _ = io.WriteString(input, "kill $(jobs -p) 2>/dev/null\n") // where the test failed before the tour's end
-		input.Close()
+	t.Cleanup(func() { // with what the tour left running where it failed
+		_ = syscall.Kill(-shell.Process.Pid, syscall.SIGKILL)
 		_ = shell.Wait()
 	})
 	return m
@@ -62,7 +63,7 @@ func openTerminal(t *testing.T) *terminal {
 // await waits for a text behind what was shown before, and returns all behind that.
 func (m *terminal) await(t *testing.T, before int, what string, is func(string) bool) string {
 	t.Helper()
-	for range 1200 {
+	for range 3000 { // five minutes: an emulated machine is slow
 		if text := m.text()[before:]; is(text) {
 			return text
 		}
