@@ -8,6 +8,7 @@ import (
 	"io"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -105,6 +106,7 @@ func TestTour(t *testing.T) {
 		if status != 0 && !(status == 4 && strings.Contains(s.paste, "--prove")) {
 			t.Errorf("%s: exit status %d", s.heading, status)
 		}
+		t.Log(s.heading + "\n" + brief(shown))
 		if strings.Contains(shown, "command not found") || strings.Contains(shown, "No such file") {
 			t.Errorf("%s: something is missing here", s.heading)
 		}
@@ -114,8 +116,17 @@ func TestTour(t *testing.T) {
 			m.await(t, before, words, func(text string) bool { return strings.Contains(strings.ToLower(text), words) })
 		}
 	}
-	t.Logf("the terminal:\n%s", m.text())
 	checkRecording(t, m.dir, promised)
+}
+
+// brief leaves out the middle of a table that is long where nothing is finished.
+func brief(shown string) string {
+	const most = 60
+	lines := strings.Split(shown, "\n")
+	if over := len(lines) - most; over > 0 {
+		lines = slices.Replace(lines, most/2, most/2+over, fmt.Sprintf("... %d lines", over))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // wordsOf is what a reset's line shows of a cause or, since a verdict is told by
