@@ -146,7 +146,9 @@ struct busy {
 	u32 ended_ports;
 	u32 ended_netns;
 	u32 ended_rcv_nxt;
+	u32 ended_window;
 	u32 ended_substate;
+	u32 pad_ended;
 	u32 nested[HOOKS]; /* the program met itself, and took the hit that its shadow would */
 	u32 pad;
 };

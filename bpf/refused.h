@@ -71,6 +71,14 @@ static __always_inline bool foreign(struct sk_buff *skb)
 	return type != RTN_LOCAL && type != RTN_UNSPEC;
 }
 
+/* reached_tcp: IP takes its header off just before it hands over to TCP, which takes
+ * its own off only once a connection has the segment. The copy that a packet tap
+ * drops has both. */
+static __always_inline bool reached_tcp(struct sk_buff *skb)
+{
+	return skb->data - skb->head == skb->transport_header;
+}
+
 /* netns_of: TCP takes the device out of a segment that a socket has (tcp_v4_rcv);
  * its route stays. */
 static __always_inline u32 netns_of(struct sk_buff *skb)
@@ -83,13 +91,18 @@ static __always_inline u32 netns_of(struct sk_buff *skb)
 	return BPF_CORE_READ(dev, nd_net.net, ns.inum);
 }
 
-#define AT_ONCE 2000000 /* ns: generous, for emulated CPUs */
+#define AT_ONCE 1000000000ULL /* ns: the same softirq, on an emulated and busy CPU too */
 
 /* timewait_ended: the RST has just ended a TIME_WAIT entry on this CPU. */
 static __always_inline void timewait_ended(struct reset_event *e, struct busy *cpu)
 {
+	u32 ahead = e->trigger_seq - cpu->ended_rcv_nxt;
+
 	if (!cpu->ended_ns || cpu->ended_ports != ((u32)e->local_port << 16 | e->peer_port) ||
 	    cpu->ended_netns != e->netns || bpf_ktime_get_boot_ns() - cpu->ended_ns > AT_ONCE)
+		return;
+	/* what tcp_timewait_state_process asks of a RST; a new connection ends it too */
+	if (ahead > (cpu->ended_substate == TCP_FIN_WAIT2 ? cpu->ended_window : 0))
 		return;
 	cpu->ended_ns = 0;
 	e->flags &= ~RESET_UNTOLD;
@@ -114,6 +127,7 @@ static __always_inline int timewait_ends(struct sock *tw)
 	cpu->ended_netns = BPF_CORE_READ(tw, __sk_common.skc_net.net, ns.inum);
 	cpu->ended_rcv_nxt = BPF_CORE_READ(tw, __sk_common.skc_tw_rcv_nxt);
 	cpu->ended_substate = BPF_CORE_READ((struct inet_timewait_sock *)tw, tw_substate);
+	cpu->ended_window = BPF_CORE_READ((struct tcp_timewait_sock *)tw, tw_rcv_wnd);
 	return 0;
 }
 
@@ -248,6 +262,9 @@ int reason__kfree_skb(u64 *ctx)
 {
 	DROP_PROLOGUE;
 
+	/* without a reason only TCP's own say anything */
+	if (reason == drop_not_specified && !reached_tcp(skb))
+		return 0;
 	return dropped(skb, reason, NULL, 0, true, cpu, c, at);
 }
 
@@ -281,8 +298,8 @@ int place__kfree_skb(u64 *ctx)
 	cpu = this_cpu();
 	if (!known || !cpu)
 		return 0;
-	if (reason == DROP_ANYWHERE) /* IP takes its header off before it hands over to TCP */
-		reason = skb->data - skb->head == skb->transport_header ? drop_not_specified : DROP_UNPLACED;
+	if (reason == DROP_ANYWHERE)
+		reason = reached_tcp(skb) ? drop_not_specified : DROP_UNPLACED;
 	if (cpu->nobody_skb == (u64)skb) {
 		reason = drop_no_socket;
 		untold = false;

@@ -20,10 +20,11 @@ const sameConnection = 1 << 16
 
 // asks are the questions about single connections that wait for answers.
 type asks struct {
-	asker  *netns.Asker // nil: nothing is asked
-	spaces *netns.Spaces
-	turn   uint64                  // number of the tick
-	open   map[connection]*pending // the latest RST of each whose effect is not known
+	asker    *netns.Asker // nil: nothing is asked
+	spaces   *netns.Spaces
+	turn     uint64                  // number of the tick
+	patience uint64                  // how many times as long as usual a record waits for an answer
+	open     map[connection]*pending // the latest RST of each whose effect is not known
 }
 
 type connection struct {
@@ -41,7 +42,11 @@ type asked struct {
 }
 
 func newAsks(spaces *netns.Spaces, thorough bool) asks {
-	return asks{asker: netns.NewAsker(spaces, thorough), spaces: spaces, open: map[connection]*pending{}}
+	patience := uint64(1)
+	if thorough {
+		patience = 4
+	}
+	return asks{patience: patience, asker: netns.NewAsker(spaces, thorough), spaces: spaces, open: map[connection]*pending{}}
 }
 
 func (a *asks) close() {
@@ -80,13 +85,13 @@ func (a *asks) ask(p *pending, names *probe.Names) {
 		if q.nat = a.asker.Translation(p.raw.Netns, t); q.nat == nil {
 			return
 		}
-		p.until = max(p.until, p.raw.TimeNs+holdNAT)
+		p.until = max(p.until, p.raw.TimeNs+a.patience*holdNAT)
 	} else {
 		if probe.EffectOpen(&p.raw) && !(names.PlacesOnly && names.Untold(&p.raw)) {
 			a.overtake(p, q)
 		}
 		if q.survivor = a.asker.Survivor(p.raw.Netns, t); q.survivor != nil {
-			p.until = max(p.until, p.raw.TimeNs+holdSurvivor)
+			p.until = max(p.until, p.raw.TimeNs+a.patience*holdSurvivor)
 		}
 	}
 	p.ask = q
@@ -183,7 +188,7 @@ func (s *session) identify(p *pending, now uint64, last bool) {
 		})
 	}
 	if p.sought != 0 && s.walks.possible && !s.opts.NoNames && !last {
-		p.until = max(p.until, now+holdSought)
+		p.until = max(p.until, now+s.asks.patience*holdSought)
 	}
 }
 

@@ -53,7 +53,7 @@ type Options struct {
 	Record   *Recorder               // nil: do not record
 	Firewall bool                    // watch for resets that netfilter rules make, at a cost for every packet
 	Rate     uint32                  // about how many records a second are told one by one; 0: no bound
-	Thorough bool                    // walks and questions may take more than 1 % of a core: for a short session
+	Thorough bool                    // walks and questions may take more than 1 % of a core, and their answers may come late: for a short session on any host
 	Attached func([]probe.HookState) // told once what became of the hooks; may be nil
 	Ready    func() error
 	Idle     func() // called once when ten seconds brought nothing

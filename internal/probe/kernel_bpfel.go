@@ -37,7 +37,9 @@ type kernelBusy struct {
 	EndedPorts       uint32
 	EndedNetns       uint32
 	EndedRcvNxt      uint32
+	EndedWindow      uint32
 	EndedSubstate    uint32
+	PadEnded         uint32
 	Nested           [5]uint32
 	Pad              uint32
 }

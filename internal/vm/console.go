@@ -45,7 +45,7 @@ var harmless = []struct {
 // judgeConsole names the lines of a kernel's console that are trouble.
 func judgeConsole(console string) error {
 	var bad []string
-	for line := range strings.Lines(console) {
+	for _, line := range withoutLabOOM(strings.Split(console, "\n")) {
 		line = strings.TrimSpace(line)
 		if isTrouble(line) {
 			bad = append(bad, line)
@@ -61,6 +61,27 @@ func judgeConsole(console string) error {
 		bad = bad[:most]
 	}
 	return fmt.Errorf("the kernel's console tells of trouble:\n  %s%s", strings.Join(bad, "\n  "), more)
+}
+
+var (
+	oomBegins = regexp.MustCompile(`\] \S+ invoked oom-killer: `)
+	oomEnds   = regexp.MustCompile(`Memory cgroup out of memory: Killed process \d+ \(lab-`)
+)
+
+// withoutLabOOM leaves out the report, stack included, of the out-of-memory killer
+// where it killed what the lab made to be killed, in a memory cgroup of the lab's.
+func withoutLabOOM(lines []string) (rest []string) {
+	begin := -1
+	for _, line := range lines {
+		if oomBegins.MatchString(line) {
+			begin = len(rest)
+		}
+		rest = append(rest, line)
+		if begin >= 0 && oomEnds.MatchString(line) {
+			rest, begin = rest[:begin], -1
+		}
+	}
+	return rest
 }
 
 func isTrouble(line string) bool {

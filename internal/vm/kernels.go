@@ -168,7 +168,7 @@ func (s store) fetchNewest(ctx context.Context, name string, suites []string, ar
 		all = append(all, offers(strings.Fields(names), name, suite, arch)...)
 	}
 	if len(all) == 0 {
-		return kernel{}, fmt.Errorf("Debian's %s have no package of it", strings.Join(suites, " and "))
+		return kernel{}, fmt.Errorf("no package of it is in Debian %s", strings.Join(suites, " and "))
 	}
 	newestFirst(all)
 	// An old suite's lists name packages that its archive has let go.
