@@ -106,7 +106,6 @@ func TestTour(t *testing.T) {
 		if status != 0 && !(status == 4 && strings.Contains(s.paste, "--prove")) {
 			t.Errorf("%s: exit status %d", s.heading, status)
 		}
-		t.Log(s.heading + "\n" + brief(shown))
 		if strings.Contains(shown, "command not found") || strings.Contains(shown, "No such file") {
 			t.Errorf("%s: something is missing here", s.heading)
 		}
@@ -115,6 +114,7 @@ func TestTour(t *testing.T) {
 			words := wordsOf(shown, s.told)
 			m.await(t, before, words, func(text string) bool { return strings.Contains(strings.ToLower(text), words) })
 		}
+		t.Log(s.heading + "\n" + brief(m.text()[before:]))
 	}
 	checkRecording(t, m.dir, promised)
 }
