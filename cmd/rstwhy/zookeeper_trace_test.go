@@ -61,7 +61,8 @@ func startZKTrace(t *testing.T, bin string, ports ...uint16) *zkTrace {
 		}
 	}()
 	t.Cleanup(func() { _ = tr.cmd.Process.Kill() }) // nothing where stop was called
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	// Long, since an emulated machine starts servers and the tracer in minutes.
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat(ready); err == nil {
 			return tr
 		}
@@ -75,7 +76,7 @@ func startZKTrace(t *testing.T, bin string, ports ...uint16) *zkTrace {
 			_ = tr.cmd.Process.Kill()
 			<-tr.read
 			_ = tr.cmd.Wait()
-			t.Fatalf("rstwhy trace was not ready within 20 s\n%s", &tr.stderr)
+			t.Fatalf("rstwhy trace was not ready within two minutes\n%s", &tr.stderr)
 		}
 	}
 }
@@ -135,9 +136,9 @@ func (tr *zkTrace) stop(t *testing.T) event.Summary {
 	}
 	select {
 	case <-tr.read:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		_ = tr.cmd.Process.Kill()
-		t.Error("rstwhy trace did not end within 20 s of SIGINT")
+		t.Error("rstwhy trace did not end within two minutes of SIGINT")
 	}
 	if err := tr.cmd.Wait(); err != nil {
 		t.Errorf("rstwhy trace after SIGINT: %v, want exit status 0", err)

@@ -205,7 +205,7 @@ func (s *systemRun) tell(r io.Reader) error {
 			verdict = fmt.Sprintf("FAILED, exit status %d %s", o.Status, o.Error)
 			failures = append(failures, fmt.Errorf("%s: exit status %d %s", o.Name, o.Status, o.Error))
 		}
-		s.log("===== %s: %s, %.0f s\n%s", o.Name, verdict, o.Took.Seconds(), indent(o.Output))
+		s.log("===== %s: %s, %.0f s\n%s", o.Name, verdict, o.Took.Seconds(), "    "+strings.ReplaceAll(strings.TrimSpace(o.Output), "\n", "\n    "))
 	}
 	_, _ = io.Copy(io.Discard, r) // else the guest could not write on
 	return errors.Join(failures...)
