@@ -132,9 +132,11 @@ func TestHooksNeedNoMore(t *testing.T) {
 	r := cliCommand(bin, "check", "-o", "json")
 	r.cmd.SysProcAttr = nobodyWith(t, fewer("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN", "CAP_NET_ADMIN")...)
 	if got := attachedHooks(t, r); len(want) == 0 || !slices.Equal(got, want) {
-		t.Errorf("attached %v; as root %v\n%s", got, want, &r.stdout)
+		why := cliCommand(bin, "trace", "--debug", "--duration", "1ms")
+		why.cmd.SysProcAttr = r.cmd.SysProcAttr
+		why.run(t)
+		t.Errorf("attached %v; as root %v\n%s", got, want, &why.stderr)
 	}
-	t.Logf("%s", &r.stdout)
 }
 
 func ours(r event.Reset, port uint16) bool {
