@@ -65,4 +65,4 @@ const privilegesDrop = "\n`CAP_SYS_ADMIN` is nearly root. It is used for nothing
 	"| obstacle | sign | message | remedy |\n|---|---|---|---|\n"
 
 const privilegesTail = "\nNot in the way: tracefs and debugfs need not be mounted, since every hook is a BPF link (kprobes come from perf_event_open); a limit of locked memory that cannot be raised is no error from Linux 5.11 on; " +
-	"`lockdown=integrity`; `kernel.unprivileged_bpf_disabled` and `kernel.perf_event_paranoid` do not concern who has the capabilities. A hook that one kernel lacks is told by `check` with what is lost.\n"
+	"`lockdown=integrity`; `kernel.unprivileged_bpf_disabled` does not concern who has the capabilities. A hook that one kernel lacks is told by `check` with what is lost.\n"

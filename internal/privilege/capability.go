@@ -55,8 +55,8 @@ var Capabilities = []Capability{
 	},
 	{
 		Name: "CAP_SYS_ADMIN", number: unix.CAP_SYS_ADMIN,
-		Purpose: "enters other network namespaces, and finds the types of kernel modules",
-		Without: "in other network namespaces ZooKeeper servers are not asked, and whether a connection survived a RST or was translated (NAT) stays unknown; resets by firewall rules are seen by kprobes instead of fentry",
+		Purpose: "enters other network namespaces, and attaches to functions of kernel modules (fentry; kprobes where kernel.perf_event_paranoid is above 2)",
+		Without: "in other network namespaces ZooKeeper servers are not asked, and whether a connection survived a RST or was translated (NAT) stays unknown; resets by firewall rules are not seen where their function is in a kernel module, unless kernel.perf_event_paranoid is below 3, and kprobes see them (Debian and Ubuntu have 3 and 4)",
 		Prove:   "makes network namespaces, and processes in them",
 		Keep:    "questions in other network namespaces (ZooKeeper servers, connections, counters of namespaces without a process), hooks whose kernel module comes later",
 	},
