@@ -90,7 +90,7 @@ func confined(t *testing.T, name, bin string, args ...string) *cliRun {
 // TestObstacles makes what can be made here: each has its own message and remedy,
 // in check, in trace and in check --prove, and exit status 3.
 func TestObstacles(t *testing.T) {
-	needRoot(t)
+	needPrivileges(t)
 	bin := cliBin(t)
 	rootless := func(t *testing.T, args ...string) *cliRun {
 		r := cliCommand(bin, args...)
@@ -146,7 +146,7 @@ func TestObstacles(t *testing.T) {
 // TestNeedsNoTracefs: all hooks are attached where tracefs and debugfs are not
 // mounted.
 func TestNeedsNoTracefs(t *testing.T) {
-	needRoot(t)
+	needPrivileges(t)
 	bin := cliBin(t)
 	with := attachedHooks(t, cliCommand(bin, "check", "-o", "json"))
 	without := attachedHooks(t, confined(t, "no-tracefs", bin, "check", "-o", "json"))
@@ -158,7 +158,7 @@ func TestNeedsNoTracefs(t *testing.T) {
 // TestLockedMemory: the limit of locked memory is in the way only where the
 // kernel counts maps against it (before 5.11), and then it is named.
 func TestLockedMemory(t *testing.T) {
-	needRoot(t)
+	needPrivileges(t)
 	bin := cliBin(t)
 	counted := slices.ContainsFunc(privilege.Survey(), func(h privilege.Held) bool { return h.Name == "CAP_SYS_RESOURCE" && !h.Needless })
 	r := confined(t, "memlock", bin, "check", "-o", "json")
@@ -190,7 +190,7 @@ func TestLockdown(t *testing.T) {
 	if os.Getenv(lockVariable) != "1" {
 		t.Skip("locks the kernel down until its next boot: only in a guest of make test-vm (" + lockVariable + "=1)")
 	}
-	needRoot(t)
+	needPrivileges(t)
 	bin := cliBin(t)
 	const file = "/sys/kernel/security/lockdown"
 	if _, err := os.Stat(file); err != nil {

@@ -51,6 +51,15 @@ func number(t *testing.T, name string) uintptr {
 	return n
 }
 
+// needPrivileges is needRoot, and leaves out what attaches to the kernel.
+func needPrivileges(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("attaches to the kernel: left out by -short")
+	}
+	needRoot(t)
+}
+
 // nobodyWith is a user without any privilege but those capabilities.
 func nobodyWith(t *testing.T, names ...string) *syscall.SysProcAttr {
 	t.Helper()
@@ -79,7 +88,7 @@ type told struct{ Owner, Exe, Survival, NAT bool }
 // their owners as long as the essential ones are there, and what else is lost is
 // what the table says, and nothing more.
 func TestEachCapability(t *testing.T) {
-	needRoot(t)
+	needPrivileges(t)
 	binary := cliBin(t)
 	all := told{Owner: true, Exe: true, Survival: true, NAT: true}
 	for _, tt := range []struct {
@@ -127,7 +136,7 @@ func TestEachCapability(t *testing.T) {
 // attaches (before 5.17 with CAP_SYSLOG), but for those on functions of kernel
 // modules, which CAP_SYS_ADMIN has.
 func TestHooksNeedNoMore(t *testing.T) {
-	needRoot(t)
+	needPrivileges(t)
 	bin := cliBin(t)
 	root := attachedHooks(t, cliCommand(bin, "check", "-o", "json"))
 	inModule := func(hook string) bool { return strings.HasPrefix(hook, "firewall-ipv") }
@@ -260,7 +269,7 @@ func (tr *tracer) hasOnly(t *testing.T, had []string) {
 // TestRootGivesUp: root's trace keeps what the table says and no more, and what
 // comes later still works.
 func TestRootGivesUp(t *testing.T) {
-	needRoot(t)
+	needPrivileges(t)
 	dir := t.TempDir()
 	// A directory that only somebody else may write to, for a recording.
 	if err := os.Chown(dir, nobody, nobody); err != nil {
@@ -291,7 +300,7 @@ func TestRootGivesUp(t *testing.T) {
 // TestProofWithoutRoot runs check --prove as a user who has just what the table
 // says that it needs.
 func TestProofWithoutRoot(t *testing.T) {
-	needRoot(t)
+	needPrivileges(t)
 	var names, older []string
 	for _, h := range privilege.Survey() {
 		switch {
