@@ -185,7 +185,7 @@ check-generated: generate ## make them anew, and fail if they differ from what i
 lint: check-go ## go vet, staticcheck, gofmt, go mod tidy, shellcheck
 	$(call need,lint,$(LINT_TOOLS))
 	go vet ./...
-	go vet -tags guest ./internal/guest
+	go vet -tags guest ./internal/guest ./cmd/rstwhy
 	go tool staticcheck -checks inherit,ST1000 ./...
 	unformatted=$$(gofmt -l cmd internal)
 	if test -n "$$unformatted"; then

@@ -181,47 +181,6 @@ func TestLockedMemory(t *testing.T) {
 	}
 }
 
-// lockVariable allows TestLockdown, which changes the kernel until its next boot.
-const lockVariable = "RSTWHY_TEST_LOCKDOWN"
-
-// TestLockdown raises the kernel's lockdown: under integrity everything is
-// attached as before, under confidentiality nothing, and the message says why.
-func TestLockdown(t *testing.T) {
-	if os.Getenv(lockVariable) != "1" {
-		t.Skip("locks the kernel down until its next boot: only in a guest of make test-vm (" + lockVariable + "=1)")
-	}
-	needPrivileges(t)
-	bin := cliBin(t)
-	const file = "/sys/kernel/security/lockdown"
-	if _, err := os.Stat(file); err != nil {
-		if err := unix.Mount("securityfs", "/sys/kernel/security", "securityfs", 0, ""); err != nil {
-			t.Fatal(err)
-		}
-	}
-	before := attachedHooks(t, cliCommand(bin, "check", "-o", "json"))
-	lockDown := func(mode string) {
-		if err := os.WriteFile(file, []byte(mode), 0); err != nil {
-			t.Fatalf("lock the kernel down (needs the LSM lockdown, boot option lsm=lockdown,...): %v", err)
-		}
-	}
-	lockDown("integrity")
-	if after := attachedHooks(t, cliCommand(bin, "check", "-o", "json")); len(before) == 0 || fmt.Sprint(after) != fmt.Sprint(before) {
-		t.Errorf("attached %v, under lockdown=integrity %v", before, after)
-	}
-	lockDown("confidentiality")
-	r := cliCommand(bin, "check", "-o", "json")
-	if status := r.run(t); status != exitHook || checkJSON(t, r).Obstacle != "lockdown" {
-		t.Errorf("check: status %d, %s", status, &r.stdout)
-	}
-	for _, args := range [][]string{{"check"}, {"trace"}, {"check", "--prove"}} {
-		r := cliCommand(bin, args...)
-		status := r.run(t)
-		if all := r.stdout.String() + r.stderr.String(); status != exitHook || strings.Count(all, "locked down for confidentiality") != 1 || !strings.Contains(all, "lockdown=integrity") {
-			t.Errorf("%v: status %d\n%s", args, status, all)
-		}
-	}
-}
-
 // attachedHooks are those that check can attach.
 func attachedHooks(t *testing.T, r *cliRun) (names []string) {
 	t.Helper()

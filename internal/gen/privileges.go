@@ -61,7 +61,7 @@ const privilegesDrop = "\n`CAP_SYS_ADMIN` is nearly root. It is used for nothing
 	"and sets no_new_privs: it starts no program. Root without capabilities is still user 0, and owns root's files. `trace --debug` logs what is kept and for what; `/proc/PID/status` shows it. " +
 	"`check` ends at once, and `check --prove` makes network namespaces until its end: they give up nothing.\n\n" +
 	"## What can be in the way\n\n" +
-	"Where nothing can be attached, `trace`, `check` and `check --prove` end with status 3 and say which of these it is, and what to do; `check -o json` has it as `obstacle`, `error` and `remedy`. The first whose sign is there is told.\n\n" +
+	"Where nothing can be attached, `trace`, `check` and `check --prove` end with status 3 and say which of these it is, and what to do (`check --prove` without the capabilities that it needs itself names them first, with status 1); `check -o json` has it as `obstacle`, `error` and `remedy`. The first whose sign is there is told.\n\n" +
 	"| obstacle | sign | message | remedy |\n|---|---|---|---|\n"
 
 const privilegesTail = "\nNot in the way: tracefs and debugfs need not be mounted, since every hook is a BPF link (kprobes come from perf_event_open); a limit of locked memory that cannot be raised is no error from Linux 5.11 on; " +

@@ -148,7 +148,7 @@ func (m *matrix) make(ctx context.Context, arch string) (*artefacts, error) {
 			continue
 		}
 		a.tests[s.pkg] = filepath.Join(dir, filepath.Base(s.pkg)+".test")
-		if err := goBuild(ctx, arch, "test", "-c", "-trimpath", "-o", a.tests[s.pkg], "./"+s.pkg); err != nil {
+		if err := goBuild(ctx, arch, "test", "-c", "-tags", "guest", "-trimpath", "-o", a.tests[s.pkg], "./"+s.pkg); err != nil {
 			return nil, err
 		}
 	}

@@ -25,6 +25,10 @@ var suites = []suite{
 	// Without --firewall the truths about rules are not expected, and these
 	// kernels let rstwhy see the rules' resets without it.
 	{name: "live", long: true, pkg: "cmd/rstwhy", run: "^TestLive$", env: []string{"RSTWHY_LIVE_FIREWALL=1", "RSTWHY_LIVE_CALM=1"}},
+	{name: "privileges", long: true, pkg: "cmd/rstwhy",
+		run: "^(TestEachCapability|TestRootGivesUp|TestProofWithoutRoot|TestHooksNeedNoMore|TestObstacles|TestNeedsNoTracefs|TestLockedMemory)$"},
+	// The last: it locks the kernel down until its end.
+	{name: "lockdown", pkg: "cmd/rstwhy", run: "^TestLockdown$"},
 }
 
 const (
