@@ -29,14 +29,14 @@ LDFLAGS = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.comm
 # What `make generate` writes. One clang makes the BPF objects, named by the
 # go:generate line in internal/probe: another one may order the instructions
 # or the BTF differently.
-GENERATED := 'internal/probe/*_bpfel.*' 'internal/probe/*_bpfeb.*' docs/reference docs/zookeeper.md
+GENERATED := 'internal/probe/*_bpfel.*' 'internal/probe/*_bpfeb.*' docs/reference docs/zookeeper.md docs/privileges.md
 
 # The tools that each target needs, as COMMAND-OR-FILE=PACKAGE; with A|B the
 # first package that the distribution has is taken.
 TEST_TOOLS     := javac=openjdk-17-jdk-headless|default-jdk-headless python3=python3 nft=nftables chromium=chromium|chromium-browser /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf=fonts-dejavu-core /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring git=git mmdebstrap=mmdebstrap rpm=rpm strace=strace pkill=procps
 RACE_TOOLS     := gcc=gcc /usr/include/stdio.h=libc6-dev
 GENERATE_TOOLS := clang-19=clang-19 llvm-strip-19=llvm-19
-GUEST_TOOLS    := mmdebstrap=mmdebstrap sqfstar=squashfs-tools
+GUEST_TOOLS    := mmdebstrap=mmdebstrap newuidmap=uidmap sqfstar=squashfs-tools
 LINT_TOOLS     := shellcheck=shellcheck
 VM_TOOLS       := qemu-system-x86_64=qemu-system-x86 qemu-system-aarch64=qemu-system-arm xz=xz-utils dpkg-deb=dpkg /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 

@@ -3,7 +3,7 @@
 # choice. An upgrade goes on with the new program where the old one ran.
 set -e
 if [ -d /run/systemd/system ]; then
-	systemctl daemon-reload
+	systemctl daemon-reload || :
 	# A program that does not start, say on an old kernel, is no broken package.
 	systemctl try-restart rstwhy.service || :
 fi

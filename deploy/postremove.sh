@@ -5,5 +5,5 @@ if [ "$1" = purge ]; then
 	rm -rf /var/lib/rstwhy
 fi
 if [ -d /run/systemd/system ]; then
-	systemctl daemon-reload
+	systemctl daemon-reload || :
 fi

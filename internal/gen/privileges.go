@@ -49,8 +49,8 @@ const privilegesHead = "# Privileges\n\n" +
 	"| with | how |\n|---|---|\n" +
 	"| systemd | `User=rstwhy`, `AmbientCapabilities=%s`, the same in `CapabilityBoundingSet=`, `NoNewPrivileges=yes`; before Linux 5.11 also `LimitMEMLOCK=infinity`, before 5.17 also `CAP_SYSLOG` |\n" +
 	"| a file | `setcap %s=ep /usr/local/bin/rstwhy`, with the file executable by one group only: whoever may run it sees every process's resets |\n" +
-	"| Docker, Podman as root | as the container's root (capabilities that are added do not reach another user of it): `--pid host --cap-drop ALL %s -v /sys/kernel/btf:/sys/kernel/btf:ro -v /sys/fs/cgroup:/sys/fs/cgroup:ro` |\n" +
-	"| Kubernetes | `hostPID: true`, `securityContext.capabilities` with `drop: [ALL]` and `add: [%s]`, a `seccompProfile` that allows bpf and perf_event_open |\n\n" +
+	"| Docker, Podman as root | as the container's root (capabilities that are added do not reach another user of it): `--pid host --cap-drop ALL %s -v /sys/kernel/btf:/sys/kernel/btf:ro -v /sys/fs/cgroup:/sys/fs/cgroup:ro`; where AppArmor is on (Debian, Ubuntu) also `--security-opt apparmor=unconfined`, since the default profile keeps other processes' links in /proc unread, whatever the capabilities |\n" +
+	"| Kubernetes | `hostPID: true`, `securityContext.capabilities` with `drop: [ALL]` and `add: [%s]`, a `seccompProfile` that allows bpf and perf_event_open, and with AppArmor an `appArmorProfile` of type `Unconfined` |\n\n" +
 	"`rstwhy check --prove` needs, as a user who is not root: %s.\n\n" +
 	"## What each capability is for\n\n"
 

@@ -100,6 +100,11 @@ func checkEnd(t *testing.T) {
 	if sum.Type != "summary" || !sum.Account.Balanced() || sum.Account.Lost != 0 || sum.Account.Delivered != uint64(len(resets)) {
 		t.Errorf("the journal has %d resets, and the summary %+v", len(resets), sum.Account)
 	}
+	for _, w := range sum.Warnings { // the unit takes nothing away that the kernel's version needs
+		if strings.HasPrefix(w, "without CAP_") || strings.HasPrefix(w, "hook refused ") {
+			t.Errorf("the service lacks something: %s", w)
+		}
+	}
 	recordings, err := filepath.Glob("/var/lib/rstwhy/*.rec")
 	if err != nil || len(recordings) != 1 {
 		t.Fatalf("recordings %q, %v, want one", recordings, err)

@@ -124,14 +124,20 @@ func Survey() []Held {
 	return out
 }
 
-// Missing gives the capabilities that this process lacks and could use.
+// Missing gives the capabilities that this process lacks and could use: of
+// CAP_SYS_RESOURCE there is no use where the limit was raised before.
 func Missing() (missing []Capability) {
 	for _, h := range Survey() {
-		if h.Missing() {
+		if h.Missing() && !(h.number == unix.CAP_SYS_RESOURCE && unlimited()) {
 			missing = append(missing, h.Capability)
 		}
 	}
 	return missing
+}
+
+func unlimited() bool {
+	var l unix.Rlimit
+	return unix.Getrlimit(unix.RLIMIT_MEMLOCK, &l) == nil && l.Cur == unix.RLIM_INFINITY
 }
 
 // Essential are those without which no reset is seen.

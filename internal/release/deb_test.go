@@ -173,9 +173,9 @@ func checkUnit(t *testing.T, root string) {
 	if out, err := inside(root, "systemd-analyze", "verify", "--man=no", unit).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
-	// In tenths, of systemd's scale from 0 (not exposed) to 10. SYS_ADMIN, root
-	// and the host's network are what it cannot do without.
-	if out, err := inside(root, "systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=40", unit).CombinedOutput(); err != nil {
+	// In tenths, of systemd's scale from 0 (not exposed) to 10. SYS_ADMIN, root,
+	// the host's network and /proc/kallsyms are what it cannot do without.
+	if out, err := inside(root, "systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=45", unit).CombinedOutput(); err != nil {
 		t.Errorf("systemd-analyze security: %v\n%s", err, out)
 	}
 	checkCalls(t, root)
@@ -217,7 +217,9 @@ func checkCalls(t *testing.T, root string) {
 			t.Errorf("strace saw no %s, so it saw too little: %v", name, made)
 		}
 	}
-	for _, name := range made {
+	// The last ones come in another namespace, or where a process is gone: not in
+	// each run.
+	for _, name := range append(made, "open_by_handle_at", "openat2", "perf_event_open", "setns") {
 		if !allowed[name] {
 			t.Errorf("rstwhy trace calls %s, which the unit's SystemCallFilter= forbids", name)
 		}

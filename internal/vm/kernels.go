@@ -140,6 +140,11 @@ func (s store) cached(series, arch string) (kernel, error) {
 // fetch makes sure that the newest kernel of a series is there. Where the mirror
 // does not answer, one that is there already will do, and that is said.
 func (s store) fetch(ctx context.Context, name string, suites []string, arch string) (kernel, error) {
+	release, err := s.lock(ctx)
+	if err != nil {
+		return kernel{}, err
+	}
+	defer release()
 	k, err := s.fetchNewest(ctx, name, suites, arch)
 	if err == nil || ctx.Err() != nil {
 		return k, err

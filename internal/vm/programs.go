@@ -22,6 +22,11 @@ var programDirs = []string{"bin", "sbin", "lib", "lib64", "usr/bin", "usr/sbin",
 // programs makes sure that they are unpacked, and returns their directory. They
 // are not looked up anew each time: which version it is matters to no test.
 func (s store) programs(ctx context.Context, arch string) (string, error) {
+	release, err := s.lock(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
 	dir := filepath.Join(s.dir, "programs", arch)
 	want := strings.Join(programPackages, " ")
 	complete := filepath.Join(dir, "complete")

@@ -29,6 +29,11 @@ var rootPackages = []string{"systemd", "systemd-sysv", "udev", "dbus", "default-
 // provisioning script. It is kept by what it was made of: the versions of its
 // packages, and the script.
 func (s store) root(ctx context.Context, suite, arch string) (image string, err error) {
+	release, err := s.lock(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
 	a, err := openApt(ctx, filepath.Join(s.dir, "apt"), suite, arch)
 	if err != nil {
 		return "", err
