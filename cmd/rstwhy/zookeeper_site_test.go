@@ -91,7 +91,12 @@ func (s *zkSite) start(t *testing.T, port uint16, c lab.ZKConfig) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(server.Stop)
+	t.Cleanup(func() {
+		server.Stop()
+		if log, err := os.ReadFile(filepath.Join(c.Dir, "log")); t.Failed() {
+			t.Logf("the log of ZooKeeper %s on port %d ends in (%v):\n%s", s.release.Version, port, err, log[max(0, len(log)-6000):])
+		}
+	})
 	s.pids[port] = server.PID()
 }
 
