@@ -62,13 +62,18 @@ func (r ZKRelease) java(jars string, ns *LinkNS, dir string, options []string, c
 }
 
 // classPath is that of the release's jars, behind a directory: log4j.properties
-// is there, and a client's own classes.
+// is there, and a client's own classes. zookeeper.jar comes last: Debian's names
+// others in its manifest, by their places in the system (/usr/share/java), and a
+// ZooKeeper that is installed there may be of another release.
 func (r ZKRelease) classPath(jars, dir string) string {
+	const last = "zookeeper.jar"
 	classes := []string{dir}
 	for _, jar := range r.jars {
-		classes = append(classes, filepath.Join(jars, jar))
+		if jar != last {
+			classes = append(classes, filepath.Join(jars, jar))
+		}
 	}
-	return strings.Join(classes, ":")
+	return strings.Join(append(classes, filepath.Join(jars, last)), ":")
 }
 
 // PID is its process id.
