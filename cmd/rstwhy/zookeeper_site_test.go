@@ -39,7 +39,8 @@ type zkSite struct {
 	client, server *lab.LinkNS
 	link           *lab.Link
 	jars           string
-	pids           map[uint16]int // JVM that listens, by port
+	pids           map[uint16]int       // JVM that listens, by port
+	serves         map[uint16]time.Time // since when its server serves
 	process        zkClient       // on the client's host
 }
 
@@ -54,7 +55,7 @@ func newZKSite(t *testing.T, release lab.ZKRelease) *zkSite {
 // newZKHosts makes the hosts and the link, and fetches the release.
 func newZKHosts(t *testing.T, release lab.ZKRelease) *zkSite {
 	t.Helper()
-	s := &zkSite{release: release, pids: map[uint16]int{}}
+	s := &zkSite{release: release, pids: map[uint16]int{}, serves: map[uint16]time.Time{}}
 	for _, ns := range []**lab.LinkNS{&s.client, &s.server} {
 		var err error
 		if *ns, err = lab.NewLinkNS(); err != nil {
@@ -97,7 +98,7 @@ func (s *zkSite) start(t *testing.T, port uint16, c lab.ZKConfig) {
 			t.Logf("the log of ZooKeeper %s on port %d ends in (%v):\n%s", s.release.Version, port, err, log[max(0, len(log)-6000):])
 		}
 	})
-	s.pids[port] = server.PID()
+	s.pids[port], s.serves[port] = server.PID(), time.Now()
 }
 
 // zkStimulus is one way to make a server's host send a reset.
