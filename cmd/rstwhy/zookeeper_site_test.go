@@ -41,7 +41,7 @@ type zkSite struct {
 	jars           string
 	pids           map[uint16]int       // JVM that listens, by port
 	serves         map[uint16]time.Time // since when its server serves
-	process        zkClient       // on the client's host
+	process        zkClient             // on the client's host
 }
 
 // newZKSite makes the hosts and starts the standalone server.
