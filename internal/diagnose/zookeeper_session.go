@@ -92,7 +92,7 @@ var zkOversize = Rule{
 	ID:    "zookeeper-oversize-request",
 	Title: "a request was larger than the server takes (jute.maxbuffer)",
 	Cases: []Case{
-		{"server's host", onServer(established, lengthOfRequest, not(moreThanAnswer), fewRequests, largeUnread), event.Likely},
+		{"server's host", onServer(established, lengthOfRequest, fewRequests, largeUnread), event.Likely},
 		{"client's host", onClient(established, largeUnacked, largeUnsent), event.Possible},
 	},
 	Because: with(
