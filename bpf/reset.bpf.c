@@ -793,6 +793,31 @@ static __always_inline void tell_holder(struct seq_file *seq, struct holder *h, 
 	}
 }
 
+/* fill_holder takes the process from the walk's task, which is not current. */
+static __always_inline void fill_holder(struct owner *o, struct task_struct *task)
+{
+	struct task_struct *leader = task->group_leader;
+
+	o->tgid = task->tgid;
+	o->start_ns = leader->start_boottime;
+	o->uid = task->real_cred->uid.val;
+	o->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	bpf_probe_read_kernel(o->comm, sizeof(o->comm), leader->comm);
+}
+
+/* found_open stores the holder of a socket of which nothing was remembered. Who
+ * opened it? A connecting socket counts its own SYN among the acknowledged bytes,
+ * an accepted one does not (tcp_snd_una_update). */
+static __always_inline void found_open(struct sock_owner *s, const struct holder *h, u64 data, u64 acked)
+{
+	s->owner = h->owner;
+	s->how = h->state == TCP_LISTEN ? OWNER_LISTEN : OWNER_WALK;
+	if (h->state == TCP_ESTABLISHED || h->state == TCP_CLOSE_WAIT) {
+		s->active = acked == data + 1;
+		s->passive = acked == data;
+	}
+}
+
 /* The walk over all descriptors: at start it stores the owners of sockets older
  * than rstwhy, later it names the holders of sockets in doubt. */
 SEC("iter/task_file")
@@ -802,7 +827,6 @@ int iter__task_file(struct bpf_iter__task_file *ctx)
 	struct file *file = ctx->file;
 	struct holder h = {};
 	struct sock_owner *s;
-	struct task_struct *leader;
 	struct socket *socket;
 	struct tcp_sock *tp;
 	struct sock *sk;
@@ -821,12 +845,7 @@ int iter__task_file(struct bpf_iter__task_file *ctx)
 	if (!tp)
 		return 0;
 	h.state = sk->__sk_common.skc_state;
-	leader = task->group_leader;
-	h.owner.tgid = task->tgid;
-	h.owner.start_ns = leader->start_boottime;
-	h.owner.uid = task->real_cred->uid.val;
-	h.owner.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
-	bpf_probe_read_kernel(h.owner.comm, sizeof(h.owner.comm), leader->comm);
+	fill_holder(&h.owner, task);
 	s = stored(sk);
 	was = s != NULL;
 	/* Never connected. A refused connect() leaves the same (tcp_disconnect),
@@ -837,17 +856,9 @@ int iter__task_file(struct bpf_iter__task_file *ctx)
 		s = store(sk);
 	if (!s)
 		return 0;
-	if (!was) {
-		s->owner = h.owner;
-		s->how = h.state == TCP_LISTEN ? OWNER_LISTEN : OWNER_WALK;
-		/* Who opened it? A connecting socket counts its own SYN among the
-		 * acknowledged bytes, an accepted one does not (tcp_snd_una_update). */
-		data = tp->bytes_sent - tp->bytes_retrans - (u32)(tp->snd_nxt - tp->snd_una);
-		if (h.state == TCP_ESTABLISHED || h.state == TCP_CLOSE_WAIT) {
-			s->active = tp->bytes_acked == data + 1;
-			s->passive = tp->bytes_acked == data;
-		}
-	}
+	data = tp->bytes_sent - tp->bytes_retrans - (u32)(tp->snd_nxt - tp->snd_una);
+	if (!was)
+		found_open(s, &h, data, tp->bytes_acked);
 	cookie = sk->__sk_common.skc_cookie.counter;
 	if (was && !s->doubt && !is_sought(cookie))
 		return 0;
@@ -861,7 +872,7 @@ SEC("iter/task_file")
 int address__task_file(struct bpf_iter__task_file *ctx)
 {
 	struct file___before_5_11 *file = (struct file___before_5_11 *)ctx->file;
-	struct task_struct *task = ctx->task, *leader;
+	struct task_struct *task = ctx->task;
 	struct sock_owner *s;
 	struct holder h = {};
 	struct socket *socket;
@@ -882,12 +893,7 @@ int address__task_file(struct bpf_iter__task_file *ctx)
 		return 0;
 	tp = (struct tcp_sock *)sk;
 	h.state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	leader = task->group_leader;
-	h.owner.tgid = task->tgid;
-	h.owner.start_ns = leader->start_boottime;
-	h.owner.uid = task->real_cred->uid.val;
-	h.owner.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
-	bpf_probe_read_kernel(h.owner.comm, sizeof(h.owner.comm), leader->comm);
+	fill_holder(&h.owner, task);
 	s = by_address((u64)sk);
 	was = s != NULL;
 	if (!was && h.state == TCP_CLOSE && !BPF_CORE_READ(sk, sk_shutdown))
@@ -896,16 +902,10 @@ int address__task_file(struct bpf_iter__task_file *ctx)
 		s = store(sk);
 	if (!s)
 		return 0;
-	if (!was) {
-		s->owner = h.owner;
-		s->how = h.state == TCP_LISTEN ? OWNER_LISTEN : OWNER_WALK;
-		data = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans) -
-		       (u32)(BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una));
-		if (h.state == TCP_ESTABLISHED || h.state == TCP_CLOSE_WAIT) {
-			s->active = BPF_CORE_READ(tp, bytes_acked) == data + 1;
-			s->passive = BPF_CORE_READ(tp, bytes_acked) == data;
-		}
-	}
+	data = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans) -
+	       (u32)(BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una));
+	if (!was)
+		found_open(s, &h, data, BPF_CORE_READ(tp, bytes_acked));
 	if (h.state == TCP_LISTEN)
 		note_listener(sk, s, (u64)sk);
 	tell_holder(ctx->meta->seq, &h, s, was, s->id, BPF_CORE_READ(sk, __sk_common.skc_cookie.counter));
