@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -18,8 +17,7 @@ type ability struct {
 	gives    string // what it is for
 }
 
-// able are the abilities, and what is done without: nothing is lost, but for the
-// places that docs/kernels.md names.
+// ableTo are the abilities, and what is done without: nothing is lost.
 var ableTo = []ability{
 	{"can_store", "try__store", "5.11", "socket storage and a typed pointer to the current task; without, a map by address"},
 	{"can_ask_cookie", "try__ask_cookie", "5.12", "the socket's cookie; without, numbers of our own"},
@@ -31,44 +29,29 @@ type abilities map[string]bool
 
 // findAbilities loads a program that uses each: all at once, which is the usual
 // case, else one by one.
-func findAbilities(types *btf.Cache) (abilities, error) {
+func findAbilities(embedded *ebpf.CollectionSpec, types *btf.Cache) abilities {
 	able := abilities{}
 	var names []string
 	for _, a := range ableTo {
 		names = append(names, a.program)
-		able[a.constant] = true
 	}
-	err := tryLoad(types, names...)
-	if err == nil || errors.Is(err, errObject) {
-		return able, err
-	}
+	all := tryLoad(embedded, types, names...)
 	for _, a := range ableTo {
-		able[a.constant] = tryLoad(types, a.program) == nil
+		able[a.constant] = all || tryLoad(embedded, types, a.program)
 	}
-	return able, nil
+	return able
 }
 
-// errObject: the embedded programs, not the kernel, are at fault.
-var errObject = errors.New("read embedded programs")
-
-func tryLoad(types *btf.Cache, programs ...string) error {
-	spec, err := loadKernel()
-	if err != nil {
-		return fmt.Errorf("%w: %w", errObject, err)
-	}
-	some := map[string]*ebpf.ProgramSpec{}
-	for _, name := range programs {
-		some[name] = spec.Programs[name]
-	}
-	spec.Programs = some
-	spec.Maps = map[string]*ebpf.MapSpec{"sock_owners": spec.Maps["sock_owners"]}
+func tryLoad(embedded *ebpf.CollectionSpec, types *btf.Cache, names ...string) bool {
+	spec := only(embedded, names...)
+	spec.Maps = map[string]*ebpf.MapSpec{"sock_owners": embedded.Maps["sock_owners"].Copy()}
 	spec.Variables = nil
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types})
 	if err != nil {
-		return err
+		return false
 	}
 	coll.Close()
-	return nil
+	return true
 }
 
 func (a abilities) set(spec *ebpf.CollectionSpec) error {

@@ -49,9 +49,7 @@ func (l *Live) setConstants(spec *ebpf.CollectionSpec) error {
 // the first, so that an optional one that this kernel refuses costs only
 // itself.
 func (l *Live) attachAll(spec *ebpf.CollectionSpec, kernel *btf.Spec, opts Options) error {
-	base := spec.Copy()
-	base.Programs = nil
-	coll, err := ebpf.NewCollection(base)
+	coll, err := ebpf.NewCollection(only(spec))
 	if err != nil {
 		return l.noHook(fmt.Errorf("create maps: %w", err))
 	}
@@ -180,9 +178,7 @@ func (l *Live) load(spec *ebpf.CollectionSpec, c Candidate) (*ebpf.Program, erro
 	if prog := l.progs[c.Program]; prog != nil {
 		return prog, nil
 	}
-	one := spec.Copy()
-	one.Programs = map[string]*ebpf.ProgramSpec{c.Program: spec.Programs[c.Program]}
-	coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: l.coll.Maps, Cache: l.types})
+	coll, err := ebpf.NewCollectionWithOptions(only(spec, c.Program), ebpf.CollectionOptions{MapReplacements: l.coll.Maps, Cache: l.types})
 	switch {
 	case err != nil && (c.Kind == "fentry" || c.Kind == "kprobe"):
 		return nil, l.unreachable(c, err)

@@ -178,7 +178,10 @@ func (l *Live) tryLate(h *lateHook) {
 	kernel, err := l.types.Kernel()
 	if err == nil {
 		var spec *ebpf.CollectionSpec
-		if spec, err = l.programs(); err == nil {
+		if spec, err = embedded(); err == nil {
+			err = l.prepare(spec)
+		}
+		if err == nil {
 			l.attachFirst(spec, kernel, &st)
 			err = st.Err
 		}

@@ -91,11 +91,12 @@ func Open(opts Options) (*Live, error) {
 		return nil, err
 	}
 	l.findPlaces(kernel)
-	if l.able, err = findAbilities(l.types); err != nil {
+	spec, err := embedded()
+	if err != nil {
 		return nil, err
 	}
-	spec, err := l.programs()
-	if err != nil {
+	l.able = findAbilities(spec, l.types)
+	if err := l.prepare(spec); err != nil {
 		return nil, err
 	}
 	err = l.attachAll(spec, kernel, opts)
@@ -116,19 +117,32 @@ func Open(opts Options) (*Live, error) {
 	return l, nil
 }
 
-// programs reads the embedded programs, with this session's constants.
-func (l *Live) programs() (*ebpf.CollectionSpec, error) {
+// embedded reads the programs and maps that this binary carries.
+func embedded() (*ebpf.CollectionSpec, error) {
 	spec, err := loadKernel()
 	if err != nil {
 		return nil, fmt.Errorf("read embedded programs: %w", err)
 	}
+	return spec, nil
+}
+
+// only is the part of a collection with some of its programs: to copy all of them
+// for each that is loaded would cost a start more than loading does.
+func only(spec *ebpf.CollectionSpec, names ...string) *ebpf.CollectionSpec {
+	some := *spec
+	some.Programs = map[string]*ebpf.ProgramSpec{}
+	for _, name := range names {
+		some.Programs[name] = spec.Programs[name].Copy()
+	}
+	return &some
+}
+
+// prepare sets this session's constants.
+func (l *Live) prepare(spec *ebpf.CollectionSpec) error {
 	if l.opts.edit != nil {
 		l.opts.edit(spec)
 	}
-	if err := l.setConstants(spec); err != nil {
-		return nil, err
-	}
-	return spec, nil
+	return l.setConstants(spec)
 }
 
 // Names gives the running kernel's names.
