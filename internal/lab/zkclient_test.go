@@ -31,8 +31,9 @@ func TestZKMirrorIn(t *testing.T) {
 		{"sources only", "deb-src http://mirror.invalid/debian stable main\n", ""},
 		{"another distribution", "deb http://mirror.invalid/ubuntu noble main\n", ""},
 	} {
-		if got := zkMirrorIn(c.text); got != c.want {
-			t.Errorf("%s: mirror %q, want %q", c.name, got, c.want)
+		var m Mirrors
+		if m.Read(c.text); m.Main != c.want {
+			t.Errorf("%s: mirror %q, want %q", c.name, m.Main, c.want)
 		}
 	}
 }

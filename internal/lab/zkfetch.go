@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +50,8 @@ var (
 		"commons-io.jar"}
 )
 
-const zkKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+// Keyring holds the keys of Debian's archives.
+const Keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 // Fetch makes sure that the release's packages are unpacked below cache and
 // returns the directory of their jars. It reads the suite from the mirror that
@@ -74,11 +74,11 @@ func (r ZKRelease) Fetch(ctx context.Context, cache string) (string, error) {
 	if have, err := os.ReadFile(complete); err == nil && string(have) == want {
 		return jars, nil
 	}
-	mirror, err := DebianMirror()
+	mirrors, err := DebianMirrors()
 	if err != nil {
 		return "", err
 	}
-	if err := r.download(ctx, dir, mirror); err != nil {
+	if err := r.download(ctx, dir, mirrors.Main); err != nil {
 		return "", fmt.Errorf("fetch ZooKeeper of Debian %s: %w", r.Suite, err)
 	}
 	for _, jar := range r.jars {
@@ -95,7 +95,7 @@ func (r ZKRelease) download(ctx context.Context, dir, mirror string) error {
 			return fmt.Errorf("%w (ZooKeeper comes from Debian's packages: run on Debian or Ubuntu)", err)
 		}
 	}
-	if _, err := os.Stat(zkKeyring); err != nil {
+	if _, err := os.Stat(Keyring); err != nil {
 		return fmt.Errorf("%w (install debian-archive-keyring)", err)
 	}
 	for _, d := range []string{"etc/preferences.d", "lists/partial", "cache/archives/partial"} {
@@ -110,14 +110,14 @@ func (r ZKRelease) download(ctx context.Context, dir, mirror string) error {
 	if err := os.Mkdir(debs, 0o755); err != nil {
 		return err
 	}
-	source := fmt.Sprintf("deb [signed-by=%s arch=%s] %s %s main\n", zkKeyring, runtime.GOARCH, mirror, r.Suite)
+	source := fmt.Sprintf("deb [signed-by=%s arch=%s] %s %s main\n", Keyring, runtime.GOARCH, mirror, r.Suite)
 	if err := os.WriteFile(filepath.Join(dir, "etc", "sources.list"), []byte(source), 0o644); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "status"), nil, 0o644); err != nil {
 		return err
 	}
-	options := zkAptOptions(dir)
+	options := AptOptions(dir, runtime.GOARCH)
 	if err := zkRun(ctx, debs, "apt-get", append(options, "update", "-qq")...); err != nil {
 		return err
 	}
@@ -136,24 +136,23 @@ func (r ZKRelease) download(ctx context.Context, dir, mirror string) error {
 	return nil
 }
 
-// zkAptOptions points apt at the state in dir. The jars are the same on every
-// architecture, the C client is not; Debian's names of the architectures that
-// rstwhy runs on are Go's.
-func zkAptOptions(dir string) []string {
-	set := []string{
+// AptOptions points apt at a state of its own in dir, for packages of an
+// architecture (Debian's names of those that rstwhy runs on are Go's): the machine's
+// lists and packages are not touched.
+func AptOptions(dir, arch string) []string {
+	var o []string
+	for _, s := range []string{
 		"Dir::Etc=" + filepath.Join(dir, "etc"),
 		"Dir::Etc::sourcelist=" + filepath.Join(dir, "etc", "sources.list"),
 		"Dir::State=" + dir,
 		"Dir::State::lists=" + filepath.Join(dir, "lists"),
 		"Dir::State::status=" + filepath.Join(dir, "status"),
 		"Dir::Cache=" + filepath.Join(dir, "cache"),
-		"APT::Architecture=" + runtime.GOARCH,
-		"APT::Architectures::=amd64",
+		"APT::Architecture=" + arch,
+		"APT::Architectures::=" + arch,
 		"APT::Sandbox::User=root", // the cache is not readable to apt's own user
 		"Acquire::Retries=3",
-	}
-	var o []string
-	for _, s := range set {
+	} {
 		o = append(o, "-o", s)
 	}
 	return o
@@ -182,48 +181,53 @@ func zkLock(path string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// ZKMirrorEnv names a Debian mirror where the machine's own sources have none,
-// as on Ubuntu.
-const ZKMirrorEnv = "RSTWHY_DEBIAN_MIRROR"
+// MirrorEnv names a Debian mirror where the machine's own sources have none, as on
+// Ubuntu.
+const MirrorEnv = "RSTWHY_DEBIAN_MIRROR"
 
-// DebianMirror finds the Debian mirror that this machine uses, in the deb822 form
-// (sources.list(5)) or the one-line form.
-func DebianMirror() (string, error) {
-	if uri := os.Getenv(ZKMirrorEnv); uri != "" {
-		return uri, nil
-	}
+// Mirrors are where the machine's own apt sources get Debian from.
+type Mirrors struct {
+	Main     string
+	Security string // the archive of security updates; may be empty
+}
+
+// DebianMirrors reads apt's sources, in the deb822 form (sources.list(5)) and in
+// the one-line form.
+func DebianMirrors() (m Mirrors, err error) {
+	named := os.Getenv(MirrorEnv)
 	paths, _ := filepath.Glob("/etc/apt/sources.list.d/*.sources")
 	lists, _ := filepath.Glob("/etc/apt/sources.list.d/*.list")
 	for _, p := range append(append(paths, "/etc/apt/sources.list"), lists...) {
 		text, err := os.ReadFile(p)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
+		if err != nil && !errors.Is(err, os.ErrNotExist) && named == "" {
+			return m, fmt.Errorf("read apt's sources: %w", err)
 		}
-		if err != nil {
-			return "", fmt.Errorf("read apt's sources: %w", err)
-		}
-		if uri := zkMirrorIn(string(text)); uri != "" {
-			return uri, nil
-		}
+		m.Read(string(text))
 	}
-	return "", errors.New("no Debian mirror in /etc/apt: tests take ZooKeeper and a clean system from there; name a mirror in the environment variable " + ZKMirrorEnv)
+	if named != "" {
+		m.Main = named
+	}
+	if m.Main == "" {
+		return m, errors.New("no Debian mirror in /etc/apt: tests take ZooKeeper, kernels and clean systems from there; name a mirror in the environment variable " + MirrorEnv)
+	}
+	return m, nil
 }
 
-// zkMirrorIn gives the first mirror of Debian itself that a sources file
-// names: its path ends in /debian; security, vendor and Ubuntu archives do not
-// carry the suites.
-func zkMirrorIn(text string) string {
-	s := bufio.NewScanner(strings.NewReader(text))
-	for s.Scan() {
-		fields := strings.Fields(s.Text())
-		if len(fields) < 2 || (fields[0] != "URIs:" && fields[0] != "deb") {
+// Read takes the first mirror of Debian itself and of its security archive that a
+// sources file names: vendors' and Ubuntu's archives do not carry the suites.
+func (m *Mirrors) Read(text string) {
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != "URIs:" && fields[0] != "deb" {
 			continue
 		}
 		for _, f := range fields[1:] {
-			if strings.HasSuffix(strings.TrimRight(f, "/"), "/debian") {
-				return f
+			switch path := strings.TrimRight(f, "/"); {
+			case strings.HasSuffix(path, "/debian") && m.Main == "":
+				m.Main = f
+			case strings.HasSuffix(path, "/debian-security") && m.Security == "":
+				m.Security = f
 			}
 		}
 	}
-	return ""
 }

@@ -58,7 +58,7 @@ func cleanRoot(t *testing.T) string {
 
 func makeRoot(t *testing.T, archive string) {
 	t.Helper()
-	mirror, err := lab.DebianMirror()
+	mirrors, err := lab.DebianMirrors()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func makeRoot(t *testing.T, archive string) {
 	defer cancel()
 	part := archive + ".part"
 	out, err := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--format=tar", "--variant=minbase", "--include="+rootInclude,
-		rootSuite, part, mirror).CombinedOutput()
+		rootSuite, part, mirrors.Main).CombinedOutput()
 	if err != nil {
 		t.Fatalf("make a Debian root: %v\n%s", err, out)
 	}

@@ -9,6 +9,8 @@ import (
 	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"rstwhy/internal/lab"
 )
 
 func TestReadOutput(t *testing.T) {
@@ -80,19 +82,19 @@ func TestOffers(t *testing.T) {
 func TestMirrors(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"deb822", "Types: deb\nURIs: http://a.example/debian\nSuites: s\n\nTypes: deb\nURIs: http://a.example/debian-security\n",
-			"deb [signed-by=" + keyring + " arch=arm64] http://a.example/debian bullseye main\ndeb [signed-by=" + keyring + " arch=arm64] http://a.example/debian-security bullseye-security main\n"},
-		{"one line", "deb [signed-by=/k] http://b.example/debian/ s main\n", "deb [signed-by=" + keyring + " arch=arm64] http://b.example/debian/ bullseye main\n"},
-		{"vendors", "deb http://c.example/apt s main\nURIs: http://c.example/ubuntu\ndeb http://d.example/debian s main\n", "deb [signed-by=" + keyring + " arch=arm64] http://d.example/debian bullseye main\n"},
+			"deb [signed-by=" + lab.Keyring + " arch=arm64] http://a.example/debian bullseye main\ndeb [signed-by=" + lab.Keyring + " arch=arm64] http://a.example/debian-security bullseye-security main\n"},
+		{"one line", "deb [signed-by=/k] http://b.example/debian/ s main\n", "deb [signed-by=" + lab.Keyring + " arch=arm64] http://b.example/debian/ bullseye main\n"},
+		{"vendors", "deb http://c.example/apt s main\nURIs: http://c.example/ubuntu\ndeb http://d.example/debian s main\n", "deb [signed-by=" + lab.Keyring + " arch=arm64] http://d.example/debian bullseye main\n"},
 	} {
-		var m mirrors
-		m.read(tt.text)
-		if got := m.sources("bullseye", "arm64"); got != tt.want {
+		var m lab.Mirrors
+		m.Read(tt.text)
+		if got := sources(m, "bullseye", "arm64"); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
-	m := mirrors{"http://a.example/debian", "http://a.example/debian-security"}
+	m := lab.Mirrors{Main: "http://a.example/debian", Security: "http://a.example/debian-security"}
 	for _, suite := range []string{"sid", "trixie-backports"} {
-		if strings.Contains(m.sources(suite, "amd64"), "security") {
+		if strings.Contains(sources(m, suite, "amd64"), "security") {
 			t.Errorf("%s has no security archive", suite)
 		}
 	}

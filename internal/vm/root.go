@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"rstwhy/internal/lab"
 )
 
 // systems are the Debian releases that can be booted whole, each with its own
@@ -108,12 +110,12 @@ func (a *aptState) makeRoot(ctx context.Context, image string) error {
 	if err != nil {
 		return err
 	}
-	m, err := machineMirrors()
+	m, err := lab.DebianMirrors()
 	if err != nil {
 		return err
 	}
-	sources := filepath.Join(a.dir, "root.list")
-	if err := os.WriteFile(sources, []byte(m.sources(a.suite, a.arch)), 0o644); err != nil {
+	list := filepath.Join(a.dir, "root.list")
+	if err := os.WriteFile(list, []byte(sources(m, a.suite, a.arch)), 0o644); err != nil {
 		return err
 	}
 	// sqfstar knows no POSIX ACLs, and the system makes the journal's anew.
@@ -123,7 +125,7 @@ mmdebstrap --quiet --architectures="$1" --variant=minbase --include="$2" \
 	--customize-hook='chroot "$1" rstwhy-provision system' \
 	"$3" - "$4" | sqfstar -comp zstd -quiet -no-progress -no-xattrs "$5"`
 	out, err := exec.CommandContext(ctx, "bash", "-c", pipe, "makeRoot",
-		a.arch, strings.Join(packages, ","), a.suite, sources, image).CombinedOutput()
+		a.arch, strings.Join(packages, ","), a.suite, list, image).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("make a root of Debian %s (needs mmdebstrap and squashfs-tools): %w\n%s", a.suite, err, out)
 	}
