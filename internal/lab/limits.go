@@ -1,10 +1,6 @@
 package lab
 
-import (
-	"slices"
-
-	"rstwhy/internal/event"
-)
+import "rstwhy/internal/event"
 
 // Visible leaves out the resets of which a kernel before 5.17 shows nothing.
 func Visible(all []Truth) (seen, unseen []Truth) {
@@ -38,16 +34,4 @@ func (f *Finding) Untold() bool {
 		return r.Actor == nil || r.Actor.Kind == event.ActorUnknown
 	}
 	return false
-}
-
-// Unknowns divides findings into those that are no more than that, and the others.
-func Unknowns(all []Finding) (unknown, others []Finding) {
-	for _, f := range all {
-		if f.Untold() {
-			unknown = append(unknown, f)
-		} else {
-			others = append(others, f)
-		}
-	}
-	return slices.Clip(unknown), slices.Clip(others)
 }

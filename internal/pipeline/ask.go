@@ -199,9 +199,11 @@ func (s *session) identify(p *pending, now uint64, last bool) {
 // after it: by a RST that was accepted, or by a process that left a tombstone.
 func (s *session) ended(p *pending) bool {
 	for _, later := range s.queue {
-		if probe.EndedLater(&p.raw, &later.raw) && probe.OpenedLater(&p.raw, later.raw.OpenedNs) {
+		switch {
+		case !probe.EndedLater(&p.raw, &later.raw):
+		case probe.OpenedLater(&p.raw, later.raw.OpenedNs):
 			p.succeeded = true
-		} else if probe.EndedLater(&p.raw, &later.raw) {
+		default:
 			probe.SetEnded(&p.raw, later.raw.State, &later.raw.Owner, later.raw.How)
 			p.stored = s.complete(&p.raw.Owner)
 			return true
